@@ -27,6 +27,8 @@ pub struct Aac {
     pub core_rate: u32,
     /// The decoder's sample rate, in Hz: twice the core's with SBR.
     pub sample_rate: u32,
+    /// channelConfiguration: the core's channels (table 1.19).
+    pub configuration: u8,
     /// Speakers; 2 with parametric stereo.
     pub channels: u8,
     /// Samples of the core in an access unit: 1024, or 960.
@@ -103,7 +105,7 @@ impl Aac {
         if object_type == PS {
             channels = 2;
         }
-        Ok(Aac { config: config.clone(), object_type, core_rate, sample_rate, channels, frame_len })
+        Ok(Aac { config: config.clone(), object_type, core_rate, sample_rate, configuration, channels, frame_len })
     }
 
     /// Returns the codecs string (RFC 6381): `mp4a.40.` and the object type.

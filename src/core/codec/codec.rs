@@ -10,7 +10,7 @@ use super::error::HeaderError;
 use super::hevc::Hevc;
 use super::opus::Opus;
 use super::picture::Picture;
-use super::{ac3, opus};
+use super::{ac3, opus, silence};
 use crate::model::time::Timescale;
 use crate::model::{AudioInfo, CodecConfig, SampleAspectRatio, TrackKind, VideoInfo};
 
@@ -110,6 +110,15 @@ impl Codec {
             Codec::Opus(_) => Some(unit.and_then(opus::samples).unwrap_or(opus::SAMPLES_USUAL)),
             Codec::Ac3(_) => Some(ac3::SAMPLES),
             Codec::Eac3(_) => Some(unit.and_then(ac3::samples).unwrap_or(ac3::SAMPLES)),
+        }
+    }
+
+    /// Returns an access unit of silence; `None` for pictures, and for codecs that have no such unit of a few bytes.
+    pub fn silence(&self, samples: u32) -> Option<Bytes> {
+        match self {
+            Codec::Aac(aac) => silence::aac(aac),
+            Codec::Opus(opus) => Some(silence::opus(opus, samples)),
+            _ => None,
         }
     }
 

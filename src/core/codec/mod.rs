@@ -17,3 +17,4 @@ pub(crate) mod nal;
 pub mod opus;
 pub mod picture;
 pub mod scte35;
+mod silence;

@@ -84,6 +84,15 @@ pub enum Diagnostic {
         /// The drift of the count.
         by: Duration,
     },
+    /// Sound is missing while pictures go on: silence takes its place, until it returns.
+    #[error("sound of track {} is missing at {at:?}: silence takes its place", .track.0)]
+    #[strum(serialize = "silence_filled")]
+    SoundMissing {
+        /// Its track.
+        track: TrackId,
+        /// The media time at which the silence begins.
+        at: Duration,
+    },
     /// A unit came after a gap was numbered in its place; it is dropped.
     #[error("a unit of track {} is {behind:?} late: dropped", .track.0)]
     Late {

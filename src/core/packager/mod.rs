@@ -44,12 +44,14 @@
 //! - `packager`: the phase of the stream; it calls all others.
 //! - `publishers`: the pushes, their codecs and timestamps. `preroll`, `align`: units that wait, and begin together.
 //! - `renditions`: pushes and tracks that wait for a segment, and sound that isn't published.
+//! - `audio_fill`: when sound has stopped, and silence takes its place.
 //! - `metadata`: messages that wait for parts to carry them. `silence`: the events that are due while nothing comes.
 //! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` decides what it freezes.
 //! - `cutter`: the ends of segments, with `keyframes`, their distances. `track`: a [`Plan`]'s parts, and their bytes.
 //! - `timeline`, `date_time`: wrapped input timestamps to media time, media time to the wallclock.
 
 mod align;
+mod audio_fill;
 mod cutter;
 mod date_time;
 mod diagnostic;

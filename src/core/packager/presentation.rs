@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::audio_fill::AudioFill;
 use super::cutter::Cutter;
 use super::diagnostic::{Diagnostic, Unusable};
 use super::io::Output;
@@ -43,6 +44,7 @@ pub(super) struct Presentation {
     period: PeriodStart,
     periods: Periods,
     cutter: Cutter,
+    audio_fill: AudioFill,
     tracks: Vec<TrackMuxer>,
     /// The end of all numbered parts, decoded and shown.
     end: Duration,
@@ -88,6 +90,7 @@ impl Presentation {
             period: PeriodStart { clock, base: 0, start: Duration::ZERO },
             periods: Periods::new(&record, discontinuity),
             cutter,
+            audio_fill: AudioFill::default(),
             tracks: Vec::new(),
             end: Duration::ZERO,
             part,
@@ -246,6 +249,8 @@ impl Presentation {
             out.push(Output::Diagnostic(Diagnostic::PeriodBegan { first_msn: msn, discontinuity }));
         }
         self.cutter.begin(first, shown, discontinuity, forced);
+        let inputs: Vec<_> = (0..self.tracks.len()).map(|track| self.cutter.input(track)).collect();
+        self.audio_fill.begin(&inputs, units, clock, first);
         out
     }
 
@@ -341,8 +346,35 @@ impl Presentation {
     /// Takes a unit of the period under way, or of what a period begins with.
     pub(super) fn feed(&mut self, track: usize, unit: InputUnit) -> Vec<Output> {
         let mut out = self.put(track, unit);
+        self.fill_sound(&mut out);
         out.append(&mut self.cut(false));
         out
+    }
+
+    /// Fills the tracks of sound with silence whose encoder sends none.
+    fn fill_sound(&mut self, out: &mut Vec<Output>) {
+        let newest = self.cutter.newest();
+        for track in 0..self.tracks.len() {
+            if self.tracks[track].is_video() || !self.is_fed_at(track) {
+                continue;
+            }
+            let end = self.cutter.newest_of(track) + self.tracks[track].frame_duration();
+            let Some((to, begins)) = self.audio_fill.due(track, end, newest) else { continue };
+            let units = to.saturating_sub(end).as_nanos() / self.tracks[track].frame_duration().as_nanos().max(1);
+            self.be_silent(track, u64::try_from(units).unwrap_or(0) + 1, begins, out);
+        }
+    }
+
+    /// Appends units of silence to a track, if its codec has one.
+    fn be_silent(&mut self, track: usize, units: u64, told: bool, out: &mut Vec<Output>) {
+        for n in 0..units {
+            let Some(unit) = self.tracks[track].silence(self.wall) else { return };
+            if told && n == 0 {
+                let (id, at) = (self.tracks[track].track().id, self.tracks[track].media(unit.dts));
+                out.push(Output::Diagnostic(Diagnostic::SoundMissing { track: id, at }));
+            }
+            self.cutter.place(track, unit);
+        }
     }
 
     /// Takes one of several units, after which [`cut`](Presentation::cut) is called.
@@ -357,9 +389,22 @@ impl Presentation {
                 why: Unusable::Jumped,
             })];
         }
-        let Some((unit, notice)) = muxer.time(unit, &self.period) else { return Vec::new() };
+        let mut out = Vec::new();
+        if !muxer.is_video()
+            && let Some(ticks) = muxer.ticks(unit.dts)
+        {
+            let (at, missing, id) = (muxer.media(ticks), muxer.missing(unit.dts), muxer.track().id);
+            let behind = self.cutter.newest_of(track).saturating_sub(at);
+            let silent = self.audio_fill.heard(track, at, self.cutter.newest());
+            if missing < 0 {
+                return vec![Output::Diagnostic(Diagnostic::Late { track: id, behind })];
+            }
+            self.be_silent(track, missing.unsigned_abs(), !silent, &mut out);
+        }
+        let Some((unit, notice)) = self.tracks[track].time(unit, &self.period) else { return out };
         self.cutter.place(track, unit);
-        notice.into_iter().map(Output::Diagnostic).collect()
+        out.extend(notice.map(Output::Diagnostic));
+        out
     }
 
     /// Cuts and publishes what may be; `all`: all that has come, before the segment under way ends.
@@ -536,7 +581,8 @@ impl Presentation {
     /// Returns the place of that sound, and its codec, if it isn't fed or stays behind.
     pub(super) fn silent_sound(&self) -> Option<(usize, Option<&Codec>)> {
         let track = self.shared_sound()?;
-        let lags = self.cutter.newest_of(track) + SOUND_SILENT_MAX < self.cutter.newest();
+        let heard = self.audio_fill.newest(track).unwrap_or_else(|| self.cutter.newest_of(track));
+        let lags = heard + SOUND_SILENT_MAX < self.cutter.newest();
         (lags || self.cutter.input(track).is_none()).then(|| (track, self.tracks[track].codec()))
     }
 

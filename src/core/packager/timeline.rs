@@ -23,6 +23,9 @@ pub(super) const TRACKS_APART_MAX: Duration = Duration::from_secs(2);
 /// The largest drift between counted samples and timestamps. RTMP's milliseconds round by 0.5 ms and encoders
 /// add a few; 45 ms is what ITU-R BT.1359 calls detectable.
 pub(super) const AUDIO_DRIFT_MAX: Duration = Duration::from_millis(45);
+/// Sound is missing where its timestamps run ahead of its samples by this much at once: two units of AAC at 48 kHz, and more
+/// than encoders' timestamps jitter. A guess.
+const AUDIO_HOLE_MIN: Duration = Duration::from_millis(40);
 /// The origin of a unit's decode time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Placed {
@@ -57,6 +60,8 @@ pub(super) struct TrackClock {
     /// Audio counts samples; video takes every timestamp as it is, and never derives one.
     counting: Option<Counting>,
     last: Option<u64>,
+    /// The last unit is silence that was filled in: where the last one before was.
+    silent: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,16 @@ struct Counting {
     anchor: u64,
     /// Samples of the units since then, at `rate`.
     samples: u64,
+    /// How far the last unit's timestamp was ahead of its count, in ticks.
+    drift: i64,
+}
+
+impl Counting {
+    /// Returns where the counted units end.
+    fn end(&self, scale: Timescale) -> u64 {
+        let ticks = u128::from(self.samples) * u128::from(scale.hz()) / u128::from(self.rate);
+        self.anchor.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
 }
 
 impl TrackClock {
@@ -73,8 +88,8 @@ impl TrackClock {
         let PeriodStart { clock: input, base, start } = *period;
         let start = i64::try_from(scale.ticks(start)).unwrap_or(i64::MAX / 2);
         let offset = start.saturating_sub(rescale(base, input.scale, scale));
-        let counting = (rate > 0).then_some(Counting { rate, anchor: 0, samples: 0 });
-        TrackClock { input, scale, offset, counting, last: None }
+        let counting = (rate > 0).then_some(Counting { rate, anchor: 0, samples: 0, drift: 0 });
+        TrackClock { input, scale, offset, counting, last: None, silent: None }
     }
 
     /// Returns the decode time that a timestamp stands for, counting and order apart.
@@ -90,7 +105,7 @@ impl TrackClock {
             (self.scale.duration(ticks), |from: u64, to: u64| self.scale.duration(to.saturating_sub(from)));
         // The track's first unit of the period lies beside the others', or has a clock of its own.
         let last = self.last.unwrap_or(ticks);
-        let (behind, ahead) = (apart(ticks, last), apart(last, ticks));
+        let (behind, ahead) = (apart(ticks, self.silent.unwrap_or(last)), apart(last, ticks));
         let jumps = match self.last {
             None => media.abs_diff(newest) > TRACKS_APART_MAX,
             Some(_) => {
@@ -114,21 +129,49 @@ impl TrackClock {
             (Some(last), None) if stamped > last => (stamped, Placed::Exact),
             (Some(last), None) => (last + 1, Placed::Nudged(last + 1 - stamped)),
             (Some(last), Some(counting)) => {
-                let ticks = u128::from(counting.samples) * u128::from(self.scale.hz()) / u128::from(counting.rate);
-                let counted = counting.anchor.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX));
+                let counted = counting.end(self.scale);
                 let drift = i64::try_from(i128::from(stamped) - i128::from(counted)).unwrap_or(i64::MAX);
                 if self.scale.duration(drift.unsigned_abs()) <= AUDIO_DRIFT_MAX && counted > last {
                     counting.samples += samples;
+                    counting.drift = drift;
                     (counted, Placed::Exact)
                 } else {
                     let ticks = stamped.max(last + 1);
-                    (counting.anchor, counting.samples) = (ticks, samples);
+                    (counting.anchor, counting.samples, counting.drift) = (ticks, samples, 0);
                     (ticks, Placed::Reanchored(drift))
                 }
             }
         };
-        self.last = Some(ticks);
+        (self.last, self.silent) = (Some(ticks), None);
         (ticks, placed)
+    }
+
+    /// Returns by how many units of `samples` the track has to be silent before a unit at `dts`; a negative number if silence
+    /// has taken its place already.
+    pub(super) fn missing(&self, dts: i64, samples: u32) -> i64 {
+        let Some((counting, _)) = self.counting.as_ref().zip(self.last) else { return 0 };
+        let off = |a: u64, b: u64| i64::try_from(i128::from(a) - i128::from(b)).unwrap_or(0);
+        let drift = off(self.ticks(dts), counting.end(self.scale));
+        let unit = off(self.scale.ticks(Duration::from_secs(samples.into())) / u64::from(counting.rate), 0).max(1);
+        let longer = |ticks: i64, than: Duration| self.scale.duration(u64::try_from(ticks).unwrap_or(0)) > than;
+        let hole = longer(drift, AUDIO_DRIFT_MAX) || longer(drift.saturating_sub(counting.drift), AUDIO_HOLE_MIN);
+        if self.silent.is_none() && !hole {
+            return 0;
+        }
+        (drift + unit / 2).div_euclid(unit)
+    }
+
+    /// Places a unit of silence behind the last one, or at `begin` if none has come.
+    pub(super) fn silence(&mut self, samples: u32, begin: u64) -> Option<u64> {
+        let counting = self.counting.as_mut()?;
+        if self.last.is_none() {
+            (counting.anchor, counting.samples) = (begin, 0);
+        }
+        let at = counting.end(self.scale);
+        counting.samples += u64::from(samples);
+        self.silent = self.silent.or(self.last).or(Some(begin));
+        self.last = Some(at);
+        Some(at)
     }
 }
 

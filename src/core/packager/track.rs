@@ -274,7 +274,27 @@ impl TrackMuxer {
         Some((TrackUnit { dts, composition_offset, keyframe, data, arrived }, notice))
     }
 
-    /// Appends a unit to the segment under way. If the unit's time is numbered as a gap already, drops and reports it.
+    /// Returns by how many units the track has to be silent before a unit: see [`TrackClock::missing`].
+    pub(super) fn missing(&self, dts: i64) -> i64 {
+        let samples = self.unit_samples();
+        self.clock.as_ref().map_or(0, |clock| clock.missing(dts, samples))
+    }
+
+    /// Returns a unit of silence behind the newest one; `None` where the track isn't timed, or its codec has none.
+    pub(super) fn silence(&mut self, arrived: UnixTime) -> Option<TrackUnit> {
+        let samples = self.unit_samples();
+        let data = self.codec.as_ref()?.silence(samples)?;
+        let dts = self.clock.as_mut()?.silence(samples, self.end)?;
+        Some(TrackUnit { dts, composition_offset: 0, keyframe: true, data, arrived })
+    }
+
+    /// Returns the samples of a usual unit of sound.
+    fn unit_samples(&self) -> u32 {
+        let rate = self.codec.as_ref().map_or(0, Codec::sample_rate);
+        u32::try_from(self.frame * u64::from(rate) / u64::from(self.scale().hz())).unwrap_or(0)
+    }
+
+    /// Appends a unit to the segment under way. It doesn't, and says so, where the unit's time is numbered as a gap already.
     pub(super) fn push(&mut self, mut unit: TrackUnit, stamp: &Stamp) -> Result<Vec<Output>, Diagnostic> {
         if self.pending.is_empty() && unit.dts < self.end {
             // Its time overlaps a numbered gap, or a neighbour because of rounding.

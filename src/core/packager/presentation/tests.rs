@@ -163,7 +163,7 @@ fn sound_that_stops_is_taken_from_another_push() {
     let source = publishers.source(LOW_AUDIO).expect("configured");
     let old: VecDeque<InputUnit> = (0..10).map(|n| track_unit(LOW_AUDIO, n * 21, true)).collect();
     assert!(presentation.take_sound(track, source, &old).is_none(), "all of it is over");
-    let new = (0..40).map(|n| track_unit(LOW_AUDIO, 4_000 + n * 64 / 3, true)).collect();
+    let new = (0..60).map(|n| track_unit(LOW_AUDIO, 4_000 + n * 64 / 3, true)).collect();
     let out = presentation.take_sound(track, source, &new).expect("sound to come");
     assert!(!msns(&out, 1).is_empty());
     assert_eq!(presentation.track_of(LOW_AUDIO), Some(1));

@@ -502,7 +502,7 @@ fn a_track_that_begins_late_on_a_clock_of_its_own_is_put_beside_the_others() {
     bench.send(Input::End);
     check_invariants(&bench.outputs);
     assert_eq!(bench.notices("jump"), 1);
-    assert_eq!(bench.units(1).len(), payloads(&programme(7), AUDIO).len() + payloads(&units, AUDIO).len());
+    assert_eq!(bench.heard(1).len(), payloads(&programme(7), AUDIO).len() + payloads(&units, AUDIO).len());
     let ends = |track: u8| {
         let (header, _) = *bench.parts(track).last().expect("parts");
         header.program_date_time + Duration::from_millis(200)

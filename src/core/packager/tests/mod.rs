@@ -17,6 +17,7 @@ use super::io::{Input, Output};
 use super::packager::Packager;
 use super::plan::PART_SHARE_MIN;
 use super::settings::Settings;
+use crate::codec::codec::Codec;
 use crate::model::time::{Time, Timescale, UnixTime};
 use crate::model::{
     AccessUnit, Announced, Clocks, CodecConfig, Epoch, InputClock, InputTrack, MESSAGE_LEN_MAX, Msn, NodeId,
@@ -184,6 +185,16 @@ impl Bench {
         let record = self.record();
         self.parts(track).into_iter().flat_map(|(header, body)| invariants::samples(record, header, body)).collect()
     }
+
+    /// The units of a track of sound that its encoder has sent.
+    fn heard(&self, track: u8) -> Vec<Bytes> {
+        self.units(track).into_iter().filter(|data| *data != silence()).collect()
+    }
+}
+
+/// A unit of silence.
+fn silence() -> Bytes {
+    Codec::parse(&asc()).expect("a config").silence(1_024).expect("AAC has silence")
 }
 
 /// `n` frames at `fps`, a keyframe every `gop`; with B-frames their composition offsets vary.

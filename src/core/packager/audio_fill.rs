@@ -1,0 +1,127 @@
+//! Silence for sound that stops while pictures go on: players stand still where one of the tracks has nothing to play.
+
+use std::time::Duration;
+
+use super::unit::InputUnit;
+use crate::model::input_clock::span;
+use crate::model::{InputClock, InputTrack};
+
+/// Sound has stopped if it lags by this much more than it usually does. Below the cutter's patience, and about what players
+/// hold in their buffers. A guess.
+const WAIT: Duration = Duration::from_millis(500);
+/// How far silence stays behind the newest unit once sound has stopped, so that sound that returns is in time.
+const KEEP: Duration = Duration::from_millis(100);
+/// The longest usual lag: longer than the cutter waits for.
+const LAG_MAX: Duration = Duration::from_secs(4);
+/// The usual lag shrinks by this share of its excess with each unit.
+const LAG_SHARE: u32 = 64;
+
+/// Watches how far tracks of sound stay behind, by their places.
+#[derive(Debug, Default)]
+pub(super) struct AudioFill {
+    tracks: Vec<Lag>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Lag {
+    /// How far the track's units usually are behind the newest unit of all when they come.
+    usual: Duration,
+    /// Where its newest unit begins that its encoder has sent.
+    heard: Duration,
+    /// Silence is being filled in.
+    silent: bool,
+}
+
+impl AudioFill {
+    /// Begins a period that starts at `start` with these units, in the order in which they came. `inputs` are those of the
+    /// tracks.
+    pub(super) fn begin(
+        &mut self,
+        inputs: &[Option<InputTrack>],
+        units: &[InputUnit],
+        clock: InputClock,
+        start: Duration,
+    ) {
+        let lag_of = |input: Option<InputTrack>| {
+            let mut newest = i64::MIN;
+            let lags = units.iter().filter_map(|unit| {
+                newest = newest.max(unit.dts);
+                (Some(unit.track) == input).then(|| span(unit.dts, newest, clock))
+            });
+            lags.max().unwrap_or_default().min(LAG_MAX)
+        };
+        self.tracks = inputs.iter().map(|&input| Lag { usual: lag_of(input), heard: start, silent: false }).collect();
+    }
+
+    fn track(&mut self, track: usize) -> &mut Lag {
+        if track >= self.tracks.len() {
+            self.tracks.resize(track + 1, Lag::default());
+        }
+        &mut self.tracks[track]
+    }
+
+    /// Notes a unit at `at` that the encoder has sent, while the newest unit of all was at `newest`. Returns whether silence
+    /// went before it.
+    pub(super) fn heard(&mut self, track: usize, at: Duration, newest: Duration) -> bool {
+        let lag = self.track(track);
+        let now = newest.saturating_sub(at).min(LAG_MAX);
+        lag.usual = if now > lag.usual { now } else { lag.usual - (lag.usual - now) / LAG_SHARE };
+        lag.heard = lag.heard.max(at);
+        std::mem::take(&mut lag.silent)
+    }
+
+    /// Returns where the encoder's newest unit of a track begins.
+    pub(super) fn newest(&self, track: usize) -> Option<Duration> {
+        self.tracks.get(track).map(|lag| lag.heard)
+    }
+
+    /// Returns up to where a track that ends at `end` is to be silent, and whether its sound stops with that.
+    pub(super) fn due(&mut self, track: usize, end: Duration, newest: Duration) -> Option<(Duration, bool)> {
+        let lag = self.track(track);
+        let behind = newest.saturating_sub(end);
+        let begins = !lag.silent;
+        if behind <= lag.usual + if begins { WAIT } else { KEEP } {
+            return None;
+        }
+        lag.silent = true;
+        Some((newest.saturating_sub(lag.usual + KEEP), begins))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Timescale;
+    use crate::packager::publishers::tests::track_unit;
+
+    const AUDIO: InputTrack = InputTrack(1);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn sound_that_stops_is_silent_until_it_returns() {
+        let mut fill = AudioFill::default();
+        fill.heard(0, ms(1_000), ms(1_000));
+        assert_eq!(fill.due(0, ms(1_020), ms(1_500)), None, "it may come yet");
+        assert_eq!(fill.due(0, ms(1_020), ms(1_540)), Some((ms(1_440), true)));
+        assert_eq!(fill.due(0, ms(1_440), ms(1_540)), None);
+        assert_eq!(fill.due(0, ms(1_440), ms(1_580)), Some((ms(1_480), false)));
+        assert_eq!(fill.newest(0), Some(ms(1_000)));
+        fill.heard(0, ms(1_580), ms(1_580));
+        assert_eq!(fill.due(0, ms(1_600), ms(2_000)), None);
+    }
+
+    #[test]
+    fn sound_that_always_lags_is_waited_for() {
+        let clock = InputClock { scale: Timescale::MILLIS, wrap_bits: 32 };
+        let units: Vec<InputUnit> = (0..50)
+            .flat_map(|n| [track_unit(InputTrack(0), 800 + n * 40, true), track_unit(AUDIO, n * 40, true)])
+            .collect();
+        let mut fill = AudioFill::default();
+        fill.begin(&[Some(InputTrack(0)), Some(AUDIO)], &units, clock, ms(0));
+        assert_eq!(fill.due(1, ms(1_000), ms(2_300)), None);
+        assert_eq!(fill.due(1, ms(1_000), ms(2_301)), Some((ms(1_401), true)));
+    }
+}
