@@ -76,6 +76,14 @@ pub enum Diagnostic {
         /// The distance by which it was moved.
         by: Duration,
     },
+    /// One timestamp was off, and was put between its neighbours.
+    #[error("a timestamp of input track {} is off by {by:?}: put between its neighbours", .track.0)]
+    Outlier {
+        /// The input's track.
+        track: InputTrack,
+        /// How far it was moved.
+        by: Duration,
+    },
     /// Audio's sample count had drifted from its timestamps, and restarts at them.
     #[error("samples and timestamps of input track {} differ by {by:?}: the count restarts", .track.0)]
     Reanchored {

@@ -44,6 +44,7 @@
 //! - `packager`: the phase of the stream; it calls all others.
 //! - `publishers`: the pushes, their codecs and timestamps. `preroll`, `align`: units that wait, and begin together.
 //! - `renditions`: pushes and tracks that wait for a segment, and sound that isn't published.
+//! - `stamps`: lone timestamps that are off.
 //! - `audio_fill`: when sound has stopped, and silence takes its place.
 //! - `metadata`: messages that wait for parts to carry them. `silence`: the events that are due while nothing comes.
 //! - `presentation`: the record, with `periods`, `tracks` and the `cutter`; `opening` decides what it freezes.
@@ -68,6 +69,7 @@ mod publishers;
 mod renditions;
 mod settings;
 mod silence;
+mod stamps;
 mod start_numbers;
 mod step;
 pub(crate) mod timeline;

@@ -16,6 +16,7 @@ use super::publishers::{Configured, Publisher, Publishers};
 use super::renditions::{Joiner, Renditions};
 use super::settings::Settings;
 use super::silence::{Due, Silence};
+use super::stamps::Stamps;
 use super::start_numbers::StartNumbers;
 use super::timeline::UnitTiming;
 use super::unit::InputUnit;
@@ -40,6 +41,7 @@ pub struct Packager {
     settings: Settings,
     phase: Phase,
     publishers: Publishers,
+    stamps: Stamps,
     preroll: Preroll,
     renditions: Renditions,
     metadata: Metadata,
@@ -71,6 +73,7 @@ impl Packager {
             settings,
             phase: Phase::Away,
             publishers: Publishers::default(),
+            stamps: Stamps::default(),
             preroll: Preroll::new(settings),
             renditions: Renditions::default(),
             metadata: Metadata::default(),
@@ -123,6 +126,10 @@ impl Packager {
 
     /// Returns when [`Input::Timeout`] is due, unless another input comes before.
     pub fn poll_timeout(&self) -> Option<Time> {
+        self.stamps.due().into_iter().chain(self.timeout()).min()
+    }
+
+    fn timeout(&self) -> Option<Time> {
         if self.is_gathering() {
             let spaced = self.period_began.map(|began| began + PERIOD_MIN).filter(|&at| at > self.now);
             let due = self.due().map(|(at, _)| at);
@@ -155,6 +162,9 @@ impl Packager {
     }
 
     fn run_timers(&mut self, clocks: Clocks) {
+        for unit in self.stamps.overdue(clocks.now) {
+            self.stamped_unit(clocks, unit);
+        }
         loop {
             // The preroll may be published now, and its publisher may have been silent since.
             if self.try_begin(clocks) {
@@ -236,14 +246,22 @@ impl Packager {
     }
 
     fn unit(&mut self, clocks: Clocks, unit: AccessUnit) {
-        let (input, push) = (unit.track, unit.track.push());
-        if self.publishers.get(push).is_none() {
-            return;
-        }
+        let input = unit.track;
+        let Some(scale) = self.publishers.get(input.push()).map(|publisher| publisher.clock.scale) else { return };
         let unit = match self.publishers.unit(clocks, unit) {
             Ok(unit) => unit,
             Err(why) => return self.unusable(input, 1, why),
         };
+        let (units, notice) = self.stamps.take(unit, scale);
+        self.outputs.extend(notice.map(Output::Diagnostic));
+        for unit in units {
+            self.stamped_unit(clocks, unit);
+        }
+    }
+
+    /// Takes a unit whose timestamp is believed.
+    fn stamped_unit(&mut self, clocks: Clocks, unit: InputUnit) {
+        let input = unit.track;
         if self.publishers.source(input).is_some_and(|source| source.ignored) {
             return;
         }
@@ -281,7 +299,7 @@ impl Packager {
                 if self.step_out(unit.track.push()) {
                     self.wait(unit);
                 } else {
-                    self.interrupt(false);
+                    self.interrupt(true);
                     self.preroll.push(unit);
                 }
             }
@@ -392,6 +410,9 @@ impl Packager {
     }
 
     fn detach(&mut self, clocks: Clocks, push: PushId) {
+        for unit in self.stamps.forget(push) {
+            self.stamped_unit(clocks, unit);
+        }
         if self.publishers.get(push).is_none() {
             return;
         }
@@ -403,6 +424,10 @@ impl Packager {
     }
 
     fn detach_all(&mut self, clocks: Clocks) {
+        for unit in self.publishers.in_order().into_iter().flat_map(|push| self.stamps.forget(push)).collect::<Vec<_>>()
+        {
+            self.stamped_unit(clocks, unit);
+        }
         let lead = self.publishers.lead(|track| self.preroll.has(track)).filter(|_| self.is_gathering());
         if let Some(lead) = lead {
             self.begin(clocks, lead);

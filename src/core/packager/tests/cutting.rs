@@ -349,6 +349,31 @@ fn bench_samples(bench: &Bench, header: &PartHeader, body: &Bytes) -> u64 {
 }
 
 #[test]
+fn a_lone_timestamp_that_is_off_costs_nothing() {
+    for (track, off) in [(VIDEO, 300), (VIDEO, 36_000_000), (AUDIO, 300), (AUDIO, -300), (VIDEO, -300)] {
+        let mut bench = Bench::new(settings());
+        bench.attach_av(1);
+        let (units, start) = (programme(12), bench.now_ms);
+        for (n, unit) in units.iter().enumerate() {
+            bench.wait_until(start + unit.dts);
+            let nth = units[..n].iter().filter(|other| other.track == unit.track).count();
+            let off = if unit.track == track && nth % 60 == 21 { off } else { 0 };
+            bench.send(Input::Unit(AccessUnit { dts: unit.dts.wrapping_add_signed(off) % (1 << 32), ..unit.clone() }));
+        }
+        bench.send(Input::End);
+        check_invariants(&bench.outputs);
+        for (place, input) in [(0, VIDEO), (1, AUDIO)] {
+            let (came, sent) = (bench.units(place), payloads(&units, input));
+            let differ = came.iter().zip(&sent).position(|(came, sent)| came != sent);
+            assert_eq!((came.len(), differ), (sent.len(), None), "{input:?}: {track:?} {off}");
+        }
+        let periods = (bench.notices("jump"), bench.notices("period_began"), bench.notices("silence_filled"));
+        assert_eq!(periods, (0, 0, 0), "{track:?} {off}");
+        assert!(bench.notices("outlier") >= 5, "{track:?} {off}: {}", bench.notices("outlier"));
+    }
+}
+
+#[test]
 fn silence_comes_as_the_pictures_do() {
     let mut units = programme(12);
     units.retain(|u| u.track == VIDEO || u.dts < 5_000);
