@@ -1,5 +1,7 @@
 //! `moof` (ISO 14496-12, 8.8.4): the samples of a fragment.
 
+use std::time::Duration;
+
 use mp4_atom::{Tfdt, Tfhd, Trex};
 
 use super::boxes::Cursor;
@@ -8,8 +10,11 @@ use super::four_cc::FourCc;
 use super::limits::SAMPLES_MAX;
 use super::movie::Movie;
 use super::place::SamplePlace;
-use super::track::MovieTrack;
+use super::track::{Handler, MovieTrack};
 
+/// Times of sound that differ from the count of its frames by no more than this are rounded, or a frame off: a frame of HE-AAC
+/// lasts 46 ms.
+const AUDIO_DRIFT_MAX: Duration = Duration::from_millis(50);
 /// sample_is_non_sync_sample (8.8.3.1).
 const NON_SYNC: u32 = 1 << 16;
 
@@ -58,11 +63,17 @@ fn traf(
     defaults.default_sample_duration = header.default_sample_duration.unwrap_or(defaults.default_sample_duration);
     defaults.default_sample_size = header.default_sample_size.unwrap_or(defaults.default_sample_size);
     defaults.default_sample_flags = header.default_sample_flags.unwrap_or(defaults.default_sample_flags);
+    let end = ends.get(index).copied().unwrap_or(0);
     let mut time = match traf.find(b"tfdt")? {
         Some(tfdt) => i64::try_from(tfdt.decode::<Tfdt>()?.base_media_decode_time)
             .map_err(|_| tfdt.invalid("a time above 2^63"))?,
-        None => ends.get(index).copied().unwrap_or(0),
+        None => end,
     };
+    // Sound is counted by its frames: some muxers state times that are a frame off.
+    let drift = track.timescale.duration(time.abs_diff(end));
+    if track.handler == Handler::Audio && drift <= AUDIO_DRIFT_MAX {
+        time = end;
+    }
     let mut at = base;
     let mut boxes = traf;
     while let Some(child) = boxes.child()? {

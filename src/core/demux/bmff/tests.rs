@@ -187,6 +187,26 @@ fn segments_come_one_by_one_after_their_init() {
 }
 
 #[test]
+fn sound_is_counted_where_its_times_are_a_frame_off() {
+    let scale = Timescale::new(48_000).expect("not zero");
+    let fragment = |time: u64, n: u8| {
+        let reference = cmaf::ProducerReferenceTime { media_time: time, wall: UnixTime::from_micros(1) };
+        let frame = cmaf::Sample { duration: 1_024, composition_offset: 0, sync: true, data: vec![n; 9].into() };
+        cmaf::chunk(7, time, reference, (scale, &[]), &[frame])
+    };
+    // Each other frame of the first eight has the next one's time; then a second is missing.
+    let stated = (0..12u64).map(|n| if n < 8 { n.next_multiple_of(2) } else { n + 47 } * 1_024);
+    let file = stated.zip(0..).map(|(time, n)| fragment(time, n)).collect::<Vec<_>>().concat();
+    let (out, _) = read([], &[&cmaf::init(&aac(), scale)[..], &file].concat());
+    let times = out.iter().filter_map(|output| match output {
+        Output::Unit { unit, .. } => Some(unit.dts),
+        _ => None,
+    });
+    let expect: Vec<u64> = (0..8).chain(55..59).map(|n| n * 1_024 * 90_000 / 48_000).collect();
+    assert_eq!(times.collect::<Vec<_>>(), expect);
+}
+
+#[test]
 fn a_plain_film_is_read_while_it_comes() {
     let (out, end) = read(std::iter::repeat_n(1_400, FILM.len() / 1_400), FILM);
     assert_eq!(end, Ok(()));
