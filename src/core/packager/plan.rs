@@ -148,7 +148,19 @@ pub(super) fn frame_rate_milli(stamps: &[i64], clock: InputClock, hint: Option<u
     let (tick, mean) = (clock.scale.duration(1), total / frames);
     let (shortest, median, longest) = (steps[0], steps[steps.len() / 2].max(tick), steps[steps.len() - 1]);
     if shortest < mean / 2 || longest > mean + mean / 2 {
-        // The rate is variable, or frames are missing: the duration of most frames counts.
+        let off = |rate: u32| (frame_duration(rate) * frames).abs_diff(total) > mean * 3 / 2;
+        if let Some(hint) = hint.filter(|&hint| !off(hint)) {
+            // Decode times come unevenly, as GStreamer's flvmux makes them, and keep the pace that the headers state.
+            return Some(hint);
+        }
+        let whole = |step: &Duration| {
+            let n = (step.as_secs_f64() / median.as_secs_f64()).round();
+            step.abs_diff(median.mul_f64(n)) <= (tick * 2).max(median / 10)
+        };
+        if !steps.iter().all(whole) {
+            return Some(nearest_rate(total, frames, mean / 2, None));
+        }
+        // Variable, or frames are missing: what most frames last.
         return Some(nearest_rate(median, 1, tick, hint));
     }
     // Both ends are rounded to a tick, and jitter as much as any step does.
@@ -309,6 +321,17 @@ mod tests {
         check(30.0, 60, Some(60_000), 30_000);
         check(12.5, 50, None, 12_500);
         assert_eq!(frame_rate_milli(&[], RTMP, Some(25_000)), Some(25_000));
+        // flvmux moves decode times to those of the sound before them.
+        let mut at = 0;
+        let steps = [43, 21, 42, 22, 0, 43, 42, 43, 43, 34].into_iter().cycle().take(60);
+        let uneven: Vec<i64> = steps
+            .map(|step| {
+                at += step;
+                at
+            })
+            .collect();
+        assert_eq!(frame_rate_milli(&uneven, RTMP, Some(30_000)), Some(30_000));
+        assert_eq!(frame_rate_milli(&uneven, RTMP, None), Some(30_000));
         // A frame is missing; and jitter of several ms.
         assert_eq!(frame_rate_milli(&[0, 40, 80, 160, 200, 240, 280], RTMP, None), Some(25_000));
         let jittery: Vec<i64> = (0..60).map(|i| i * 100 / 3 + i * 7 % 5).collect();
