@@ -100,19 +100,25 @@ fn a_hole_in_the_timestamps_is_a_gap_and_what_follows_stays_in_its_place() {
     if let Some(next) = frames.iter_mut().find(|frame| frame.picture && frame.at >= 15 * HZ) {
         next.key = true;
     }
-    each(anywhere, &frames, |pushed, by| {
+    for (by, mut carrier) in carriers() {
+        let pushed = push(&mut *carrier, &frames, anywhere(0), Settings::default());
+        // Sound that a muxer held through the hole comes too long before the keyframe with which all goes on.
+        let is_held = |f: &Frame| !f.picture && (552..563).contains(&f.number) && matches!(by.sends, Sends::Chunks);
+        let whole: Vec<Frame> = frames.iter().filter(|frame| !is_held(frame)).cloned().collect();
+        pushed.assert_whole(&whole, by.name);
+        pushed.assert_in_step(&whole, by.name);
         let last = pushed.parts(true).last().expect("pictures");
         let end = (last.decode_time + u64::from(last.duration)) as f64 / HZ as f64;
         // What a muxer holds until the next frame comes is late by the hole, and from then on all is: behind it, and behind what it
         // held, which of chunks is given back a little by the end.
         let (expected, breaks) = match by.sends {
             Sends::Frames => (24.0, 1),
-            Sends::Chunks => (26.75, 2),
+            Sends::Chunks => (26.75, 1),
             Sends::Segments => (27.0, 2),
         };
         assert!((expected..expected + 0.05).contains(&end), "{by}: {end} s");
         assert_eq!(pushed.discontinuities(), breaks, "{by}");
-    });
+    }
 }
 
 #[test]
