@@ -358,7 +358,9 @@ impl Presentation {
             if self.tracks[track].is_video() || !self.is_fed_at(track) {
                 continue;
             }
-            let end = self.cutter.newest_of(track) + self.tracks[track].frame_duration();
+            // A track that begins late in its period has a gap before.
+            let end =
+                (self.cutter.newest_of(track) + self.tracks[track].frame_duration()).max(self.tracks[track].numbered());
             let Some((to, begins)) = self.audio_fill.due(track, end, newest) else { continue };
             let units = to.saturating_sub(end).as_nanos() / self.tracks[track].frame_duration().as_nanos().max(1);
             self.be_silent(track, u64::try_from(units).unwrap_or(0) + 1, begins, out);

@@ -37,10 +37,10 @@ pub(super) trait Carrier {
     }
 }
 
-/// The number in a frame's bytes, whichever protocol they came by.
-pub(super) fn number(frame: &[u8]) -> u64 {
-    let digits = frame[frame.len() - 9..frame.len() - 1].iter();
-    digits.enumerate().map(|(n, digit)| u64::from(digit & 15) << (4 * n)).sum()
+/// The number in a frame's bytes, whichever protocol they came by. Silence that fills a hole has none.
+pub(super) fn number(frame: &[u8]) -> Option<u64> {
+    let digits = frame.get(frame.len().checked_sub(9)?..frame.len() - 1)?.iter();
+    Some(digits.enumerate().map(|(n, digit)| u64::from(digit & 15) << (4 * n)).sum())
 }
 
 /// A timestamp, in ticks of a clock.

@@ -180,10 +180,9 @@ fn came(outputs: &[Output], record: &Record) -> Vec<Came> {
         let track = record.track(header.id.track).expect("a part's track is in the record");
         let at = (header.decode_time as f64 / f64::from(track.timescale.hz()), header.discontinuity);
         let frames = samples(record, header, body).into_iter().enumerate();
-        all.extend(frames.map(|(n, frame)| Came {
-            picture: track.is_video(),
-            number: carrier::number(&frame),
-            at: (n == 0).then_some(at),
+        all.extend(frames.filter_map(|(n, frame)| {
+            let number = carrier::number(&frame)?;
+            Some(Came { picture: track.is_video(), number, at: (n == 0).then_some(at) })
         }));
     }
     all

@@ -80,10 +80,10 @@ fn video_tags() {
     check_video(&ex(&[0x27, 1, 0, 0, 0], IDR), Ok(vec![unit(VIDEO, 0, true, IDR)]));
     check_video(&[0x17, 2, 0, 0, 0], Ok(vec![]));
     check_video(&[0x57, 0], Ok(vec![]));
-    check_video(&[0x17], Err("byte 1 of the video tag: it ends inside AVCPacketType"));
-    check_video(&[0x17, 1, 0], Err("byte 3 of the video tag: it ends inside CompositionTime"));
-    check_video(&[0x17, 3, 0, 0, 0], Err("byte 1 of the video tag: 3 is no AVCPacketType"));
-    check_video(&[0x24, 0], Err("On2 VP6 video isn't supported over RTMP: set the encoder to H.264, H.265 or AV1"));
+    check_video(&[0x17], Err("byte 1 of the video tag: the tag ends inside AVCPacketType"));
+    check_video(&[0x17, 1, 0], Err("byte 3 of the video tag: the tag ends inside CompositionTime"));
+    check_video(&[0x17, 3, 0, 0, 0], Err("byte 1 of the video tag: AVCPacketType 3 is unknown"));
+    check_video(&[0x24, 0], Err("On2 VP6 video isn't supported over RTMP; set the encoder to H.264, H.265 or AV1"));
     // H.265 as it was pushed before there was Enhanced RTMP.
     check_video(&ex(&[0x1c, 0, 0, 0, 0], &bytes(MAIN)), Ok(vec![config(CodecConfig::Hevc, 0, &bytes(MAIN))]));
     check_video(&ex(&[0x1c, 1, 0, 0, 5], HEVC_IDR), Ok(vec![unit(VIDEO, 5, true, HEVC_IDR)]));
@@ -97,7 +97,7 @@ fn enhanced_video_tags() {
     check_video(b"\x92avc1", Ok(vec![]));
     check_video(&ex(b"\x90hvc1", &bytes(MAIN)), Ok(vec![config(CodecConfig::Hevc, 0, &bytes(MAIN))]));
     check_video(&ex(b"\x91hvc1\xff\xff\xff", HEVC_IDR), Ok(vec![unit(VIDEO, -1, true, HEVC_IDR)]));
-    check_video(b"\xa1hvc1\xff", Err("byte 6 of the video tag: it ends inside CompositionTime"));
+    check_video(b"\xa1hvc1\xff", Err("byte 6 of the video tag: the tag ends inside CompositionTime"));
     // AV1 isn't reordered, and has no composition time.
     check_video(&ex(b"\x90av01", &bytes(AV1C)), Ok(vec![config(CodecConfig::Av1, 0, &bytes(AV1C))]));
     check_video(b"\x91av01xyz", Ok(vec![unit(VIDEO, 0, true, b"xyz")]));
@@ -194,7 +194,7 @@ fn modifiers_are_passed_over() {
     check_video(&ex(b"\x97\x02\x0f\x42\x3f\x01avc1\x00\x00\x05", IDR), Ok(vec![unit(VIDEO, 5, true, IDR)]));
     let long = [&b"\x97\xff\x01\x2b"[..], &[7; 300], b"\xf6\x01avc1\x01\x00\x00\x05", IDR].concat();
     check_video(&long, Ok(vec![unit(InputTrack(2), 5, true, IDR)]));
-    check_video(b"\x97\x02\x0f", Err("byte 3 of the video tag: it ends inside modExData"));
+    check_video(b"\x97\x02\x0f", Err("byte 3 of the video tag: the tag ends inside modExData"));
 }
 
 #[test]
@@ -203,8 +203,8 @@ fn audio_tags() {
     check_audio(&[0xaf, 0, 0x12, 0x10], Ok(vec![config(CodecConfig::Aac, 1, &[0x12, 0x10])]));
     check_audio(&[0xaf, 1, 1, 2], Ok(vec![unit(AUDIO, 0, true, &[1, 2])]));
     check_audio(&[0xaf, 1], Ok(vec![]));
-    check_audio(&[0xaf], Err("byte 1 of the audio tag: it ends inside AACPacketType"));
-    let advice = "audio isn't supported over RTMP: set the encoder to AAC, Opus, AC-3 or E-AC-3";
+    check_audio(&[0xaf], Err("byte 1 of the audio tag: the tag ends inside AACPacketType"));
+    let advice = "audio isn't supported over RTMP; set the encoder to AAC, Opus, AC-3 or E-AC-3";
     check_audio(&[0x2f, 0], Err(&format!("MP3 {advice}")));
     check_audio(b"\x90.mp3", Err(&format!("MP3 {advice}")));
     check_audio(b"\x91fLaCx", Err(&format!("FLAC {advice}")));

@@ -164,7 +164,10 @@ fn sound_that_stops_is_taken_from_another_push() {
     let old: VecDeque<InputUnit> = (0..10).map(|n| track_unit(LOW_AUDIO, n * 21, true)).collect();
     assert!(presentation.take_sound(track, source, &old).is_none(), "all of it is over");
     let new = (0..60).map(|n| track_unit(LOW_AUDIO, 4_000 + n * 64 / 3, true)).collect();
-    let out = presentation.take_sound(track, source, &new).expect("sound to come");
+    let mut out = presentation.take_sound(track, source, &new).expect("sound to come");
+    for dts in (5_000..5_400).step_by(40) {
+        out.extend(presentation.feed(0, track_unit(VIDEO, dts, false)));
+    }
     assert!(!msns(&out, 1).is_empty());
     assert_eq!(presentation.track_of(LOW_AUDIO), Some(1));
 }

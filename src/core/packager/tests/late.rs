@@ -58,7 +58,7 @@ fn pictures_that_come_to_sound_lead_from_their_first_keyframe() {
     {
         let mut bench = Bench::new(settings());
         bench.attach(1);
-        let units = mux(&[pictures(from, 9), sounds(750)]);
+        let units = mux(&[pictures(from, 9), sounds((from + 9_000) * 48 / 1_024)]);
         push(&mut bench, &units, |track| if track == AUDIO { sound } else { video });
         bench.send(Input::End);
         check_invariants(&bench.outputs);
@@ -165,7 +165,9 @@ fn a_source_back_in_mid_gop_makes_one_discontinuity_with_both_tracks() {
         let bench = back_in_mid_gop(gone, key);
         assert_eq!(bench.notices("period_began"), 1, "{gone} {key}");
         let both = vec!["video", "audio"];
-        assert_eq!(periods(&bench), [(false, both.clone()), (false, both)], "{gone} {key}");
+        // Segments that end early make further periods, without a discontinuity.
+        let broken: Vec<_> = periods(&bench).into_iter().filter(|(continues, _)| !continues).collect();
+        assert_eq!(broken, [(false, both.clone()), (false, both)], "{gone} {key}");
         let msn = bench.record().periods[1].first_msn;
         for track in [0, 1] {
             let parts = bench.parts(track);
@@ -247,6 +249,7 @@ proptest! {
         prop_assert_eq!(bench.record().tracks.len(), 2);
         prop_assert_eq!(bench.notices("period_began"), 0);
         let track = bench.record().tracks.iter().position(|track| track.is_video()).expect("pictures");
-        prop_assert_eq!(bench.units(track as u8), payloads(&units, VIDEO));
+        let (got, all) = (bench.units(track as u8), payloads(&units, VIDEO));
+        prop_assert_eq!((got.len(), got.iter().zip(&all).position(|(got, all)| got != all)), (all.len(), None));
     }
 }

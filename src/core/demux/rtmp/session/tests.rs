@@ -235,8 +235,8 @@ fn a_rendition_is_the_second_segment_wherever_the_encoder_cuts_the_url() {
         let got = run(&Encoder::new().connect(app).publish(key).0, usize::MAX);
         assert!(got.last().is_some_and(|last| last.contains(says)), "{app} {key}: {got:?}");
     };
-    check("live/cam1", "a/b", "\"b\" is a segment too many");
-    check("live/cam1/a", "b", "\"b\" is a segment too many");
+    check("live/cam1", "a/b", "the path has one segment too many: \"b\"");
+    check("live/cam1/a", "b", "the path has one segment too many: \"b\"");
     check("live/cam1", "a b", "\"cam1/a b\": rendition: a stream name is made of");
     check("live/cam1", "video", "what the tracks of a push without a rendition are called");
     check("live/cam1", "audio_?", "is no language");
