@@ -1,8 +1,9 @@
 //! The smallest HTTP client: one request a connection.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use super::deadline::too_late;
 use super::process::PATIENCE;
 
 /// What came back.
@@ -36,13 +37,22 @@ pub(crate) fn exchange(to: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>>
 
 /// Fetches a path; `None` if there is no server, or it has gone away meanwhile.
 pub(crate) fn try_get(from: SocketAddr, path: &str) -> Option<Answer> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {from}\r\nConnection: close\r\n\r\n");
-    parse(&exchange(from, request.as_bytes()).ok()?)
+    parse(&exchange(from, &request(from, path)).ok()?)
 }
 
 /// Fetches a path, whatever the status.
 pub(crate) fn get(from: SocketAddr, path: &str) -> Answer {
-    try_get(from, path).unwrap_or_else(|| panic!("http://{from}{path}: no answer"))
+    match exchange(from, &request(from, path)) {
+        Ok(bytes) => parse(&bytes).unwrap_or_else(|| panic!("http://{from}{path}: no whole answer")),
+        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
+            too_late(format!("http://{from}{path}: no answer within {PATIENCE:?}"))
+        }
+        Err(error) => panic!("http://{from}{path}: no answer: {error}"),
+    }
+}
+
+fn request(from: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {from}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
 /// Fetches what must be there.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use super::deadline::in_time;
 use super::machine::unless_starved;
 use super::playlist::{Seen, Viewer, to_the_end, viewers};
 use super::process::{PATIENCE, Process, until};
@@ -108,7 +109,7 @@ pub(super) fn check_all(dir: &Path, edge: &Node, stream: &str, seen: &[Seen; 2],
     for ((film, (track, kind)), seen) in films.into_iter().zip([("video", "0:v"), ("audio", "0:a")]).zip(seen) {
         let mut list = seen.list.clone();
         let gaps = list.segments.split_off(list.segments.len() - list.gaps.len());
-        assert!(gaps == list.gaps && seen.discontinuities.is_empty(), "{stream} {track}: {:?}", seen.list);
+        in_time(gaps == list.gaps && seen.discontinuities.is_empty(), || format!("{stream} {track}: {:?}", seen.list));
         let bytes = fetch_all(edge.http, &format!("/{stream}/{track}"), &list).concat();
         let file = dir.join(format!("{stream}-{track}.mp4"));
         std::fs::write(&file, bytes).expect("written");
@@ -196,31 +197,24 @@ fn every_muxers_push_comes_out_as_it_went_in() {
     });
 }
 
-/// Pushes CMAF tracks a fragment a request and a second, each track by a thread of its own.
+/// Pushes CMAF tracks a fragment a request, and each request so many `times`: the first fragment of each track, then the second of
+/// each, as encoders do.
 pub(super) fn tracks(
     to: SocketAddr,
     stream: &'static str,
     tracks: Vec<(&'static str, Vec<Vec<u8>>)>,
     times: usize,
-) -> Vec<JoinHandle<()>> {
-    let begin = damson::clock::now();
-    let push = |(name, pieces): (&'static str, Vec<Vec<u8>>)| {
-        std::thread::spawn(move || {
-            let path = format!("{stream}/Streams({name})");
-            for (n, piece) in pieces.iter().enumerate() {
-                // In real time, as an encoder has them.
-                let due = std::time::Duration::from_secs(n.saturating_sub(1) as u64);
-                while let Some(left) = due.checked_sub(damson::clock::now().since(begin)).filter(|left| !left.is_zero())
-                {
-                    std::thread::park_timeout(left);
-                }
-                for _ in 0..times {
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for n in 0..tracks.iter().map(|(_, pieces)| pieces.len()).max().unwrap_or_default() {
+            for (name, pieces) in &tracks {
+                let path = format!("{stream}/Streams({name})");
+                for piece in pieces.get(n).into_iter().cycle().take(times) {
                     assert_eq!(put(to, &path, piece), (200, "ok".to_owned()), "{path} {n}");
                 }
             }
-        })
-    };
-    tracks.into_iter().map(push).collect()
+        }
+    })
 }
 
 #[test]
@@ -258,21 +252,21 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
         }
         // Two encoders that send the same, or one that sends all twice.
         let sent: usize = video.len();
-        let threads = tracks(to, "cam1", vec![("v.cmfv", video), ("a.cmfa", audio), ("f.cmfa", french)], 2);
+        let thread = tracks(to, "cam1", vec![("v.cmfv", video), ("a.cmfa", audio), ("f.cmfa", french)], 2);
         let seen = viewers(&node, "cam1");
         // It joins with a segment.
         until("the second language", PATIENCE, || {
             http::try_get(node.http, "/cam1/audio_fra/playlist.m3u8").filter(|answer| answer.status == 200)
         });
         let french = Viewer::start(node.http, "/cam1/audio_fra");
-        threads.into_iter().for_each(|thread| thread.join().expect("each is taken"));
+        thread.join().expect("each is taken");
         let of = |name| cluster.path().join(name);
         check_all(cluster.path(), &node, "cam1", &to_the_end(seen), [&of("v.mp4"), &of("a.mp4")]);
         // All have said which was their last.
         node.process.said("push ended stream=cam1");
         french.until("an end", |seen| seen.list.ended.then_some(()));
         let list = french.close().list;
-        assert!(list.gaps.len() <= 1, "{list:?}");
+        in_time(list.gaps.len() <= 1, || format!("{list:?}"));
         let master = http::get(node.http, "/cam1/index.m3u8").text();
         assert!(["eng", "fra"].iter().all(|tag| master.contains(&format!("LANGUAGE=\"{tag}\""))), "{master}");
         assert!(counted(&node, "http_units_repeated") as usize > 6 * 30 && sent > 5);

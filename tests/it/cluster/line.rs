@@ -1,5 +1,6 @@
 //! Four processes in a line: what the last one serves is what the first one made, and what was pushed.
 
+use super::deadline::in_time;
 use super::machine::unless_starved;
 use super::playlist::{At, Seen, Viewer};
 use super::push::{Pace, film, push};
@@ -42,7 +43,7 @@ fn four_in_a_line_serve_the_same_bytes_and_every_frame() {
             check_frames(&cluster.path().join(format!("{track}.mp4")), &whole[1].concat(), &film, kind);
         }
         for node in [a, d] {
-            assert_eq!(node.stream("cam")["gaps"], 0, "{}", node.name);
+            in_time(node.stream("cam")["gaps"] == 0, || format!("{}: gaps", node.name));
         }
         let ended = |node: &super::Node| String::from_utf8(http::fetch(node.http, "/cam/manifest.mpd")).expect("text");
         until("a static MPD", PATIENCE, || ended(d).contains("type=\"static\"").then_some(()));
@@ -57,8 +58,8 @@ fn check_equal(a: &Seen, d: &Seen) {
         assert_eq!(text.0, text.1, "playlists at {at:?}");
         common += 1;
     }
-    assert!(common >= 5, "the two stood at the same part {common} times only");
-    assert!(a.gaps.is_empty() && d.gaps.is_empty(), "gaps {:?} {:?}", a.gaps, d.gaps);
+    in_time(common >= 5, || format!("the two stood at the same part {common} times only"));
+    in_time(a.gaps.is_empty() && d.gaps.is_empty(), || format!("gaps {:?} {:?}", a.gaps, d.gaps));
     assert!(a.discontinuities.is_empty(), "{:?}", a.discontinuities);
     let mut common: Vec<At> = Vec::new();
     for (at, body) in &a.bodies {
@@ -68,12 +69,8 @@ fn check_equal(a: &Seen, d: &Seen) {
         }
     }
     // Who starts to follow a little later doesn't see the first ones.
-    assert!(
-        common.len() * 10 > a.bodies.len() * 8,
-        "only {} of {} parts were seen at both",
-        common.len(),
-        a.bodies.len()
-    );
+    let enough = common.len() * 10 > a.bodies.len() * 8;
+    in_time(enough, || format!("only {} of {} parts were seen at both", common.len(), a.bodies.len()));
 }
 
 /// A segment is its parts, one after the other.

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use damson::clock;
+
+use super::deadline::Deadline;
 
 /// Below this share of idle time, or above these of stolen time and of this process's own lateness, a machine is starved.
 /// tests/browser/lib/machine.mjs goes by the same.
@@ -20,21 +21,32 @@ const FROZEN_MAX: Duration = Duration::from_millis(250);
 /// So often it may fail on a machine that has time for it; and on one that hasn't, before it is skipped.
 const FAILURES: u32 = 2;
 
-/// Runs a test whose processes live in real time on a machine that others share: again if it fails. If it has failed twice while
-/// the machine had time, it fails; twice while it was starved, and it is skipped, which is told, with the figures.
+/// Runs a test whose processes live in real time on a machine that others share. A [`Deadline`] that passes runs it again: twice on
+/// a machine that had time, and it fails; twice on one that was starved, and it is skipped, which is told, with the figures. Any
+/// other failure is one at once.
 pub(super) fn unless_starved(test: impl Fn()) {
+    if let Some(seen) = starved(test, Machine::watch, Machine::seen) {
+        skip(&format!("the machine had no time for it: {seen:?}"));
+    }
+}
+
+/// Returns what the machine did, if that is why the test can't be judged.
+fn starved<M>(test: impl Fn(), watch: impl Fn() -> M, seen: impl Fn(M) -> Seen) -> Option<Seen> {
     let (mut starved, mut failed) = (0, 0);
     loop {
-        let machine = Machine::watch();
-        let Err(panic) = catch_unwind(AssertUnwindSafe(&test)) else { return };
-        let seen = machine.seen();
-        eprintln!("a try has failed; the machine: {seen:?}");
+        let machine = watch();
+        let panic = catch_unwind(AssertUnwindSafe(&test)).err()?;
+        if !panic.is::<Deadline>() {
+            resume_unwind(panic);
+        }
+        let seen = seen(machine);
+        eprintln!("a try was too late; the machine: {seen:?}");
         *(if seen.is_starved() { &mut starved } else { &mut failed }) += 1;
         if failed == FAILURES {
             resume_unwind(panic);
         }
         if starved == FAILURES {
-            return skip(&format!("the machine had no time for it: {seen:?}"));
+            return Some(seen);
         }
     }
 }
@@ -53,8 +65,8 @@ pub(super) fn skip(why: &str) {
 /// The machine from now on.
 struct Machine {
     before: Option<Times>,
-    stop: Arc<AtomicBool>,
-    /// By how much each short wait was too long.
+    stop: mpsc::Sender<()>,
+    /// By how much each wait for `stop` was too long.
     late: JoinHandle<Vec<Duration>>,
 }
 
@@ -70,14 +82,13 @@ struct Seen {
 impl Machine {
     fn watch() -> Machine {
         const NAP: Duration = Duration::from_millis(10);
-        let stop = Arc::<AtomicBool>::default();
-        let over = Arc::clone(&stop);
+        let (stop, stopped) = mpsc::channel();
         let late = std::thread::spawn(move || {
-            let mut late = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let began = clock::now();
-                std::thread::park_timeout(NAP);
-                late.push(clock::now().since(began).saturating_sub(NAP));
+            let (mut late, mut began) = (Vec::new(), clock::now());
+            while stopped.recv_timeout(NAP) == Err(RecvTimeoutError::Timeout) {
+                let woke = clock::now();
+                late.push(woke.since(began).saturating_sub(NAP));
+                began = woke;
             }
             late
         });
@@ -85,8 +96,8 @@ impl Machine {
     }
 
     fn seen(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut late = self.late.join().expect("it only naps");
+        drop(self.stop);
+        let mut late = self.late.join().expect("it only waits");
         late.sort_unstable();
         let at =
             |share: f64| late.get((late.len() as f64 * share) as usize).or(late.last()).copied().unwrap_or_default();
@@ -125,5 +136,39 @@ impl Times {
         let &[user, nice, system, idle, wait, irq, softirq, stolen] = &ticks?[..] else { return None };
         let idle = idle + wait;
         Some(Times { all: user + nice + system + idle + irq + softirq + stolen, idle, stolen })
+    }
+}
+
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::deadline::too_late;
+    use super::*;
+
+    /// Runs a test that fails the first `times` on a machine that was so idle. Returns how often it ran, and whether it was skipped, if
+    /// it didn't fail.
+    fn tried(times: u32, idle: f64, fail: impl Fn()) -> (u32, Option<bool>) {
+        let runs = Cell::new(0);
+        let seen = |()| Seen { idle, stolen: 0.0, late_p99: Duration::ZERO, late_max: Duration::ZERO };
+        let test = || {
+            runs.set(runs.get() + 1);
+            if runs.get() <= times {
+                fail();
+            }
+        };
+        let skipped = catch_unwind(AssertUnwindSafe(|| starved(test, || (), seen).is_some())).ok();
+        (runs.get(), skipped)
+    }
+
+    #[test]
+    fn only_a_deadline_on_a_starved_machine_is_skipped() {
+        let late = || too_late("a part".to_owned());
+        assert_eq!(tried(1, 0.0, late), (2, Some(false)), "passes at the second time");
+        assert_eq!(tried(2, 0.0, late), (2, Some(true)), "is skipped");
+        assert_eq!(tried(1, 0.9, late), (2, Some(false)), "passes at the second time");
+        assert_eq!(tried(2, 0.9, late), (2, None), "the machine had time");
+        for idle in [0.0, 0.9] {
+            assert_eq!(tried(1, idle, || panic!("wrong bytes")), (1, None));
+        }
     }
 }

@@ -215,9 +215,9 @@ fn messages_of_cmaf_tracks_come_once_and_with_their_pictures() {
         }
         let fragments = video.len() - 1;
         // Each is sent twice, as redundant encoders do.
-        let threads = tracks(to, "cam1", vec![("m.cmfm", events), ("v.cmfv", video), ("a.cmfa", audio)], 2);
+        let thread = tracks(to, "cam1", vec![("m.cmfm", events), ("v.cmfv", video), ("a.cmfa", audio)], 2);
         let seen = viewers(&node, "cam1");
-        threads.into_iter().for_each(|thread| thread.join().expect("each is taken"));
+        thread.join().expect("each is taken");
         let seen = to_the_end(seen);
         let (messages, pictures) = said(&node, "cam1", &seen[0]);
         let (splices, tags): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(data, _)| data[0] == 0xfc);

@@ -6,6 +6,7 @@
 mod codecs;
 mod command;
 mod crash;
+mod deadline;
 mod dvr;
 mod groups;
 mod hostile;

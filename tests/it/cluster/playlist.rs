@@ -1,16 +1,19 @@
 //! A media playlist as a viewer with pencil and paper reads it, and a viewer that follows one.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use damson::clock;
 use quick_m3u8::config::ParsingOptions;
 use quick_m3u8::{HlsLine, Reader};
 
-use super::process::PATIENCE;
+use super::deadline::too_late;
+use super::process::{PATIENCE, lock};
 use super::{Node, http};
 
 /// A part by its segment and number.
@@ -114,8 +117,47 @@ pub(crate) struct Seen {
     pub(crate) gaps: Vec<u64>,
     /// Every segment after a discontinuity.
     pub(crate) discontinuities: Vec<u64>,
-    fault: Option<String>,
+    fault: Option<Fault>,
     over: bool,
+}
+
+impl Seen {
+    /// Neither a gap nor a discontinuity was ever listed.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.gaps.is_empty() && self.discontinuities.is_empty()
+    }
+}
+
+/// Why a viewer stopped.
+enum Fault {
+    /// A part wasn't there in time: status 503.
+    TooLate(String),
+    /// A rule is broken.
+    Broken(String),
+    /// Its thread panicked.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Fault {
+        Fault::Broken(why)
+    }
+}
+
+impl Fault {
+    /// What an answer of another status than 200 means.
+    fn of(what: String, answer: &http::Answer) -> Fault {
+        let why = format!("{what}: status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+        if answer.status == 503 { Fault::TooLate(why) } else { Fault::Broken(why) }
+    }
+
+    fn raise(self, at: &str) -> ! {
+        match self {
+            Fault::TooLate(why) => too_late(format!("{at}: {why}")),
+            Fault::Broken(why) => panic!("{at}: {why}"),
+            Fault::Panicked(panic) => resume_unwind(panic),
+        }
+    }
 }
 
 /// Follows a media playlist by blocking reload, and fetches each part; what must hold always is checked always.
@@ -132,8 +174,9 @@ impl Viewer {
         let (seen, stop) = (Arc::<(Mutex<Seen>, Condvar)>::default(), Arc::<AtomicBool>::default());
         let (thread_seen, thread_stop, folder) = (Arc::clone(&seen), Arc::clone(&stop), track.to_owned());
         let thread = std::thread::spawn(move || {
-            let result = follow(from, &folder, &thread_seen, &thread_stop);
-            let mut guard = thread_seen.0.lock().expect("no viewer panics");
+            let followed = || follow(from, &folder, &thread_seen, &thread_stop);
+            let result = catch_unwind(AssertUnwindSafe(followed)).unwrap_or_else(|panic| Err(Fault::Panicked(panic)));
+            let mut guard = lock(&thread_seen.0);
             guard.fault = result.err();
             guard.over = true;
             thread_seen.1.notify_all();
@@ -144,25 +187,35 @@ impl Viewer {
     /// Waits until what was seen satisfies `is`, and gives what it says.
     pub(crate) fn until<T>(&self, what: &str, mut is: impl FnMut(&Seen) -> Option<T>) -> T {
         let began = clock::now();
-        let mut guard = self.seen.0.lock().expect("no viewer panics");
+        let mut guard = lock(&self.seen.0);
         loop {
             if let Some(answer) = is(&guard) {
                 return answer;
             }
             let left = PATIENCE.saturating_sub(clock::now().since(began));
-            assert!(guard.fault.is_none(), "{}: {}", self.at, guard.fault.as_deref().unwrap_or_default());
-            assert!(!left.is_zero() && !guard.over, "{}: never {what}; {:?}", self.at, guard.list);
-            guard = self.seen.1.wait_timeout(guard, left).expect("no viewer panics").0;
+            if let Some(fault) = guard.fault.take() {
+                drop(guard);
+                fault.raise(&self.at);
+            }
+            assert!(!guard.over, "{}: the stream has ended without {what}; {:?}", self.at, guard.list);
+            if left.is_zero() {
+                let list = guard.list.clone();
+                drop(guard);
+                too_late(format!("{}: {what} isn't there; {list:?}", self.at));
+            }
+            guard = self.seen.1.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Stops, and gives what was seen; there must have been no fault.
     pub(crate) fn close(mut self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("closed once").join().expect("a viewer doesn't panic");
-        let seen = std::mem::take(&mut *self.seen.0.lock().expect("no viewer panics"));
-        assert!(seen.fault.is_none(), "{}: {}", self.at, seen.fault.unwrap_or_default());
-        seen
+        self.thread.take().expect("closed once").join().expect("its panics are caught");
+        let mut seen = std::mem::take(&mut *lock(&self.seen.0));
+        match seen.fault.take() {
+            Some(fault) => fault.raise(&self.at),
+            None => seen,
+        }
     }
 }
 
@@ -180,14 +233,14 @@ pub(crate) fn to_the_end(viewers: [Viewer; 2]) -> [Seen; 2] {
     })
 }
 
-fn follow(from: SocketAddr, track: &str, seen: &(Mutex<Seen>, Condvar), stop: &AtomicBool) -> Result<(), String> {
+fn follow(from: SocketAddr, track: &str, seen: &(Mutex<Seen>, Condvar), stop: &AtomicBool) -> Result<(), Fault> {
     let mut before = Playlist::default();
     let mut bodies = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) && !before.ended {
         let query = before.hint.map(|(msn, part)| format!("?_HLS_msn={msn}&_HLS_part={part}")).unwrap_or_default();
         let answer = http::get(from, &format!("{track}/playlist.m3u8{query}"));
         if answer.status != 200 {
-            return Err(format!("{query}: status {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
+            return Err(Fault::of(query, &answer));
         }
         let text = answer.text();
         let list = Playlist::parse(&text);
@@ -196,12 +249,12 @@ fn follow(from: SocketAddr, track: &str, seen: &(Mutex<Seen>, Condvar), stop: &A
             if !gap && !bodies.contains_key(&(msn, part)) {
                 let answer = http::get(from, &format!("{track}/{msn}.{part}.m4s"));
                 if answer.status != 200 {
-                    return Err(format!("part {msn}.{part} is listed and has status {}", answer.status));
+                    return Err(Fault::of(format!("part {msn}.{part} is listed"), &answer));
                 }
                 bodies.insert((msn, part), answer.body);
             }
         }
-        let mut seen_now = seen.0.lock().expect("no viewer panics");
+        let mut seen_now = lock(&seen.0);
         seen_now.texts.insert((list.hint, list.reports.clone()), text);
         seen_now.bodies.clone_from(&bodies);
         let gap_parts = list.parts.iter().filter(|(_, gap)| **gap).map(|((msn, _), _)| *msn);

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use damson::clock;
 
+use super::deadline::too_late;
+
 /// How long anything here may take before the test gives up: far more than it needs, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,8 +47,12 @@ impl Process {
                 return line.clone();
             }
             let left = PATIENCE.saturating_sub(clock::now().since(began));
-            assert!(!left.is_zero() && guard.open > 0, "{} never said {words:?}", self.name);
-            guard = more.wait_timeout(guard, left).expect("no reader panics").0;
+            assert!(guard.open > 0, "{} has ended without {words:?}", self.name);
+            if left.is_zero() {
+                drop(guard);
+                too_late(format!("{} hasn't said {words:?}", self.name));
+            }
+            guard = more.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -74,8 +80,11 @@ impl Process {
         let mut guard = lock(said);
         while guard.open > 0 {
             let left = within.saturating_sub(clock::now().since(began));
-            assert!(!left.is_zero(), "{} didn't end within {within:?}", self.name);
-            guard = more.wait_timeout(guard, left).expect("no reader panics").0;
+            if left.is_zero() {
+                drop(guard);
+                too_late(format!("{} hasn't ended within {within:?}", self.name));
+            }
+            guard = more.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.child.wait().expect("it is our child")
     }
@@ -100,25 +109,35 @@ fn listen(from: impl Read + Send + 'static, said: Arc<(Mutex<Said>, Condvar)>) {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
             lock(&said.0).lines.push(String::from_utf8_lossy(&line).into_owned());
             said.1.notify_all();
+            NEWS.1.notify_all();
         }
         lock(&said.0).open -= 1;
         said.1.notify_all();
+        NEWS.1.notify_all();
     });
 }
 
+/// Any process has said something, or has ended.
+static NEWS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+/// The longest time between two questions of [`until`].
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// A test that fails while it waits poisons the lock, and its process's words are still to be shown.
-fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+pub(super) fn lock<T>(said: &Mutex<T>) -> MutexGuard<'_, T> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks again and again until the answer is there. For what no event tells of.
+/// Asks until the answer is there: again whenever a process has said something, and at least each [`ASK_AGAIN`]. For what no
+/// event tells of.
 pub(crate) fn until<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = clock::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(clock::now().since(began) < within, "not within {within:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(50));
+        if clock::now().since(began) >= within {
+            too_late(format!("{what}: not within {within:?}"));
+        }
+        drop(NEWS.1.wait_timeout(lock(&NEWS.0), ASK_AGAIN));
     }
 }

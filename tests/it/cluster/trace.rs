@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::deadline::in_time;
 use super::machine::unless_starved;
 use super::push::{Pace, film, push};
 use super::{Cluster, Node, PATIENCE, check_logs, damson, http, process::Process, process::until};
@@ -63,7 +64,7 @@ fn the_stages_make_the_age_of_the_part() {
         let parts = gather(d.http, "100 parts", |seen| seen.len() >= 120);
         let off: Vec<i64> = parts.values().map(ages).map(|(told, truth)| (told - truth).abs()).collect();
         let right = off.iter().filter(|off| **off <= 2_000).count();
-        assert!(right * 100 >= off.len() * 99, "{right} of {} within 2 ms: {off:?}", off.len());
+        in_time(right * 100 >= off.len() * 99, || format!("{right} of {} within 2 ms: {off:?}", off.len()));
         let names = |part: &Value| part["hops"].as_array().map(|hops| hops.iter().map(|h| h["name"].clone()).collect());
         for part in parts.values() {
             assert_eq!(names(part), Some(["a", "b", "c"].map(Value::from).to_vec()), "{part}");
