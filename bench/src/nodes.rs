@@ -9,8 +9,8 @@ use damson::clock;
 use damson::mesh::{Ca, Mesh, MeshConfig, Sink};
 use damson_core::model::time::{Time, Timescale};
 use damson_core::model::{
-    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, StreamName, Trace, Track, TrackId,
-    TrackKind, VideoInfo,
+    Epoch, Flags, Init, LifeId, NodeId, PartHeader, PartId, Period, Record, SampleAspectRatio, StreamName, Trace,
+    Track, TrackId, TrackKind, VideoInfo,
 };
 use damson_core::swarm::{Config, Entry};
 use tokio::sync::mpsc;
@@ -175,7 +175,13 @@ fn record(ingest: NodeId) -> Result<Record> {
         language: None,
         bandwidth: 3_000_000,
         average_bandwidth: 3_000_000,
-        kind: TrackKind::Video(VideoInfo { width: 1280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
+        kind: TrackKind::Video(VideoInfo {
+            width: 1280,
+            height: 720,
+            frame_rate_milli: 30_000,
+            transfer: 2,
+            sar: SampleAspectRatio::SQUARE,
+        }),
         inits: vec![Init { number: 0, bytes: Bytes::from_static(b"init") }],
     };
     Ok(Record {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use damson_core::model::time::{Timescale, UnixTime};
 use damson_core::model::{
-    Epoch, Init, LifeId, NodeId, Period, Record, StreamName, SwarmId, Track, TrackId, TrackKind, VideoInfo,
+    Epoch, Init, LifeId, NodeId, Period, Record, SampleAspectRatio, StreamName, SwarmId, Track, TrackId, TrackKind,
+    VideoInfo,
 };
 use damson_core::swarm;
 use damson_core::swarm::Hub;
@@ -161,7 +162,13 @@ fn record(stream: StreamName, source: u64) -> Record {
             language: None,
             bandwidth: 0,
             average_bandwidth: 0,
-            kind: TrackKind::Video(VideoInfo { width: 1_280, height: 720, frame_rate_milli: 30_000, transfer: 2 }),
+            kind: TrackKind::Video(VideoInfo {
+                width: 1_280,
+                height: 720,
+                frame_rate_milli: 30_000,
+                transfer: 2,
+                sar: SampleAspectRatio::SQUARE,
+            }),
             inits: vec![Init { number: 0, bytes: bytes::Bytes::from_static(b"moov") }],
         }],
         periods: vec![Period::new(0, 0, Duration::ZERO)],
