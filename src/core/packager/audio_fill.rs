@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use super::cutter::Cutter;
+use super::diagnostic::Diagnostic;
+use super::io::Output;
+use super::track::TrackMuxer;
 use super::unit::InputUnit;
 use crate::model::input_clock::span;
+use crate::model::time::UnixTime;
 use crate::model::{InputClock, InputTrack};
 
 /// Sound has stopped if it lags by this much more than it usually does. Below the cutter's patience, and about what players
@@ -60,6 +65,23 @@ impl AudioFill {
         &mut self.tracks[track]
     }
 
+    /// Fills the fed tracks of sound with silence whose encoder sends none. Returns what is to be told.
+    pub(super) fn fill(&mut self, tracks: &mut [TrackMuxer], cutter: &mut Cutter, arrived: UnixTime) -> Vec<Output> {
+        let (newest, mut out) = (cutter.newest(), Vec::new());
+        for (place, muxer) in tracks.iter_mut().enumerate() {
+            if muxer.is_video() || cutter.input(place).is_none() {
+                continue;
+            }
+            // A track that begins late in its period has a gap before.
+            let end = (cutter.newest_of(place) + muxer.frame_duration()).max(muxer.numbered());
+            let Some((to, begins)) = self.due(place, end, newest) else { continue };
+            let units = to.saturating_sub(end).as_nanos() / muxer.frame_duration().as_nanos().max(1);
+            let units = u64::try_from(units).unwrap_or(0) + 1;
+            out.extend(be_silent(muxer, (place, cutter), units, begins, arrived));
+        }
+        out
+    }
+
     /// Notes a unit at `at` that the encoder has sent, while the newest unit of all was at `newest`. Returns whether silence
     /// went before it.
     pub(super) fn heard(&mut self, track: usize, at: Duration, newest: Duration) -> bool {
@@ -76,7 +98,7 @@ impl AudioFill {
     }
 
     /// Returns up to where a track that ends at `end` is to be silent, and whether its sound stops with that.
-    pub(super) fn due(&mut self, track: usize, end: Duration, newest: Duration) -> Option<(Duration, bool)> {
+    fn due(&mut self, track: usize, end: Duration, newest: Duration) -> Option<(Duration, bool)> {
         let lag = self.track(track);
         let behind = newest.saturating_sub(end);
         let begins = !lag.silent;
@@ -86,6 +108,24 @@ impl AudioFill {
         lag.silent = true;
         Some((newest.saturating_sub(lag.usual + KEEP), begins))
     }
+}
+
+/// Appends units of silence to a track, by its place in the cutter, if its codec has one. Returns what is to be told.
+pub(super) fn be_silent(
+    muxer: &mut TrackMuxer,
+    (place, cutter): (usize, &mut Cutter),
+    units: u64,
+    told: bool,
+    arrived: UnixTime,
+) -> Option<Output> {
+    let mut first = None;
+    for _ in 0..units {
+        let Some(unit) = muxer.silence(arrived) else { break };
+        first = first.or(Some(muxer.media(unit.dts)));
+        cutter.place(place, unit);
+    }
+    let at = first.filter(|_| told)?;
+    Some(Output::Diagnostic(Diagnostic::SoundMissing { track: muxer.track().id, at }))
 }
 
 #[cfg(test)]

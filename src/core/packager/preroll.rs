@@ -75,7 +75,14 @@ impl Preroll {
     /// Returns when to check again whether the units suffice.
     pub(super) fn next_check(&self, now: Time) -> Option<Time> {
         let (since, settings) = (self.since()?, &self.settings);
-        let waits = [settings.track_wait, settings.announced_wait, settings.measure, self.longest(), KEYFRAME_WAIT];
+        let waits = [
+            settings.track_wait,
+            settings.announced_wait,
+            settings.measure,
+            self.measured(),
+            self.longest(),
+            KEYFRAME_WAIT,
+        ];
         waits.into_iter().map(|wait| since + wait).filter(|&at| at > now).min()
     }
 
@@ -99,6 +106,11 @@ impl Preroll {
     fn longest(&self) -> Duration {
         let settings = &self.settings;
         settings.measure.max(settings.track_wait).max(settings.announced_wait) + Duration::from_secs(1)
+    }
+
+    /// Returns the longest wait for regular GOPs.
+    fn measured(&self) -> Duration {
+        self.settings.measure + Duration::from_secs(1)
     }
 
     fn age(&self, now: Time) -> Duration {
@@ -162,7 +174,7 @@ impl Preroll {
         let gops = Gops::measure(units(), clock);
         let frame = frame_rate_milli(&stamps, clock, source.codec.frame_rate_milli()).map(frame_duration);
         let settled = frame.is_some_and(|frame| gops.settled(frame));
-        enough && (settled || age >= self.longest()) || gops.span() >= settings.measure
+        enough && (settled || age >= self.measured()) || gops.span() >= settings.measure
     }
 
     /// Returns whether there is enough to begin a period of a presentation: a unit of each of the `expected` tracks, of

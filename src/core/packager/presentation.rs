@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::audio_fill::AudioFill;
+use super::audio_fill::{self, AudioFill};
 use super::cutter::Cutter;
 use super::diagnostic::{Diagnostic, Unusable};
 use super::io::Output;
@@ -346,37 +346,9 @@ impl Presentation {
     /// Takes a unit of the period under way, or of what a period begins with.
     pub(super) fn feed(&mut self, track: usize, unit: InputUnit) -> Vec<Output> {
         let mut out = self.put(track, unit);
-        self.fill_sound(&mut out);
+        out.extend(self.audio_fill.fill(&mut self.tracks, &mut self.cutter, self.wall));
         out.append(&mut self.cut(false));
         out
-    }
-
-    /// Fills the tracks of sound with silence whose encoder sends none.
-    fn fill_sound(&mut self, out: &mut Vec<Output>) {
-        let newest = self.cutter.newest();
-        for track in 0..self.tracks.len() {
-            if self.tracks[track].is_video() || !self.is_fed_at(track) {
-                continue;
-            }
-            // A track that begins late in its period has a gap before.
-            let end =
-                (self.cutter.newest_of(track) + self.tracks[track].frame_duration()).max(self.tracks[track].numbered());
-            let Some((to, begins)) = self.audio_fill.due(track, end, newest) else { continue };
-            let units = to.saturating_sub(end).as_nanos() / self.tracks[track].frame_duration().as_nanos().max(1);
-            self.be_silent(track, u64::try_from(units).unwrap_or(0) + 1, begins, out);
-        }
-    }
-
-    /// Appends units of silence to a track, if its codec has one.
-    fn be_silent(&mut self, track: usize, units: u64, told: bool, out: &mut Vec<Output>) {
-        for n in 0..units {
-            let Some(unit) = self.tracks[track].silence(self.wall) else { return };
-            if told && n == 0 {
-                let (id, at) = (self.tracks[track].track().id, self.tracks[track].media(unit.dts));
-                out.push(Output::Diagnostic(Diagnostic::SoundMissing { track: id, at }));
-            }
-            self.cutter.place(track, unit);
-        }
     }
 
     /// Takes one of several units, after which [`cut`](Presentation::cut) is called.
@@ -401,7 +373,14 @@ impl Presentation {
             if missing < 0 {
                 return vec![Output::Diagnostic(Diagnostic::Late { track: id, behind })];
             }
-            self.be_silent(track, missing.unsigned_abs(), !silent, &mut out);
+            let units = missing.unsigned_abs();
+            out.extend(audio_fill::be_silent(
+                &mut self.tracks[track],
+                (track, &mut self.cutter),
+                units,
+                !silent,
+                self.wall,
+            ));
         }
         let Some((unit, notice)) = self.tracks[track].time(unit, &self.period) else { return out };
         self.cutter.place(track, unit);

@@ -245,7 +245,7 @@ fn cmaf_tracks_of_separate_requests_make_one_life() {
         let mut long = video[0].clone();
         long.extend([0x7f, 0, 0, 0]);
         long.extend(b"moof");
-        refused("PUT /ingest/cam1/Streams(v.cmfv)", &long, 413, "the moof has");
+        refused("PUT /ingest/cam1/Streams(v.cmfv)", &long, 413, "the moof box has");
         // Headers first; the first sound is the stream's own.
         for (name, pieces) in [("v.cmfv", &video), ("a.cmfa", &audio), ("f.cmfa", &french)] {
             assert_eq!(put(to, &format!("cam1/Streams({name})"), &pieces[0]).0, 200);

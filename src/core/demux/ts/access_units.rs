@@ -54,7 +54,7 @@ impl NalClass {
 
 /// A complete access unit with at least one slice.
 #[derive(Debug)]
-pub(super) struct NalUnits {
+pub(super) struct WholeUnit {
     pub(super) data: Bytes,
     pub(super) nals: Vec<NalUnit>,
     /// PTS and DTS, if a PES packet gives them.
@@ -136,7 +136,7 @@ impl AccessUnits {
     }
 
     /// Returns the next complete access unit. `whole` tells that the last PES packet has ended.
-    pub(super) fn next(&mut self, whole: bool) -> Option<NalUnits> {
+    pub(super) fn next(&mut self, whole: bool) -> Option<WholeUnit> {
         while let Some(at) = self.start_code() {
             let Some((kind, class, first)) = header(self.h265, &self.data[at + 3..]) else { break };
             self.close(at);
@@ -164,11 +164,11 @@ impl AccessUnits {
     }
 
     /// Returns the unfinished access unit at the end of the stream, or in a pause if it looks complete.
-    pub(super) fn finish(&mut self, end: End) -> Option<NalUnits> {
+    pub(super) fn finish(&mut self, end: End) -> Option<WholeUnit> {
         (end == End::Said || !self.splits).then(|| self.end())?
     }
 
-    fn end(&mut self) -> Option<NalUnits> {
+    fn end(&mut self) -> Option<WholeUnit> {
         if !self.sliced {
             return None;
         }
@@ -180,7 +180,7 @@ impl AccessUnits {
     }
 
     /// Begins an access unit with the start code there, and returns the one before.
-    fn begin(&mut self, at: usize) -> Option<NalUnits> {
+    fn begin(&mut self, at: usize) -> Option<WholeUnit> {
         // zero_byte (B.1.1).
         let from = at - usize::from(at > 0 && self.data[at - 1] == 0);
         let unit = self.cut(from);
@@ -191,7 +191,7 @@ impl AccessUnits {
     }
 
     /// Takes the data up to there away. Returns the access unit in it.
-    fn cut(&mut self, at: usize) -> Option<NalUnits> {
+    fn cut(&mut self, at: usize) -> Option<WholeUnit> {
         let (data, nals) = (self.data.split_to(at).freeze(), std::mem::take(&mut self.nals));
         self.scanned = self.scanned.saturating_sub(at);
         for begin in &mut self.begins {
@@ -199,7 +199,7 @@ impl AccessUnits {
         }
         self.begun = false;
         let times = self.times.take();
-        std::mem::take(&mut self.sliced).then_some(NalUnits { data, nals, times })
+        std::mem::take(&mut self.sliced).then_some(WholeUnit { data, nals, times })
     }
 
     /// Returns the PES packet in which this place is. Its time stamps are those of the first access unit that begins in it

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::access_units::{AccessUnits, NalClass, NalUnit, NalUnits};
+use super::access_units::{AccessUnits, NalClass, NalUnit, WholeUnit};
 use super::diagnostic::Counters;
 use super::framing::sum_of_255s;
 use super::output::{CLOCK, End, MODULUS, Output, VIDEO};
@@ -68,7 +68,7 @@ enum Access {
 
 impl Syntax {
     /// Takes parameter sets, which are in force from the next picture on.
-    fn take(&mut self, unit: &NalUnits) -> Result<(), &'static str> {
+    fn take(&mut self, unit: &WholeUnit) -> Result<(), &'static str> {
         let bytes = |nal: &NalUnit| Bytes::copy_from_slice(&unit.data[nal.bytes.clone()]);
         let of = |kind: u8| unit.nals.iter().filter(move |nal| nal.kind == kind).map(bytes);
         match self {
@@ -87,7 +87,7 @@ impl Syntax {
         }
     }
 
-    fn access(&self, NalUnits { data, nals, .. }: &NalUnits) -> Access {
+    fn access(&self, WholeUnit { data, nals, .. }: &WholeUnit) -> Access {
         let has = |class| nals.iter().any(|nal| nal.class == class);
         if has(NalClass::Idr) {
             return Access::Closed;
@@ -179,7 +179,7 @@ impl ByteStream {
         }
     }
 
-    fn unit(&mut self, unit: &NalUnits, stats: &mut Counters, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
+    fn unit(&mut self, unit: &WholeUnit, stats: &mut Counters, out: &mut VecDeque<Output>) -> Result<(), &'static str> {
         let (pts, dts) = self.times(unit.times)?;
         self.syntax.take(unit)?;
         let access = self.syntax.access(unit);
@@ -214,7 +214,7 @@ impl ByteStream {
 
     fn put_out(
         &mut self,
-        NalUnits { data, nals, .. }: &NalUnits,
+        WholeUnit { data, nals, .. }: &WholeUnit,
         access: Access,
         (pts, dts): Times,
         stats: &mut Counters,
