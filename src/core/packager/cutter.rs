@@ -22,7 +22,7 @@ use super::date_time::Anchor;
 use super::diagnostic::Diagnostic;
 use super::keyframes::KeyframeIntervals;
 use super::step::{Lost, Step, TrackEnd};
-use super::unit::{SegmentStart, TrackUnit, micros};
+use super::unit::{HOLE_MIN, SegmentStart, TrackUnit, micros};
 use crate::model::limits::PATIENCE_PUSH;
 use crate::model::time::UnixTime;
 use crate::model::{InputTrack, Msn, Record, Track, UNIT_LEN_MAX};
@@ -208,7 +208,10 @@ impl Cutter {
                     let Some(unit) = self.queues[i].waiting.pop_front() else { break };
                     // At the end of the period, units far ahead of the leader are cut without it.
                     let ahead = self.queues[i].newest > self.queues[leader].newest + self.tail();
-                    if (i == leader || all && ahead) && self.decide(i, &unit) {
+                    // A segment must not become too long on any track, wherever the leader is.
+                    let queue = &self.queues[i];
+                    let overflows = queue.msn + 1 == self.next_msn && queue.overflows(&unit, self.longest);
+                    if (i == leader || all && ahead || overflows) && self.decide(i, &unit, !all && i != leader) {
                         // The segment's start comes before its units.
                         self.queues[i].waiting.push_front(unit);
                         return std::mem::take(&mut self.steps);
@@ -356,13 +359,15 @@ impl Cutter {
         Lengths { aim: self.length, longest: self.longest, interval: self.intervals.longest() }
     }
 
-    /// Cuts before the leader's unit if a segment should begin there. Returns whether it did.
-    fn decide(&mut self, leader: usize, unit: &TrackUnit) -> bool {
+    /// Cuts before the leader's unit if a segment should begin there. Returns whether it did. `beside`: it isn't the leader, which
+    /// goes on without a keyframe.
+    fn decide(&mut self, leader: usize, unit: &TrackUnit, beside: bool) -> bool {
         let queue = &self.queues[leader];
         let Some(&current) = self.segments.back() else { return false };
         let begun = u64::from(self.next_msn.saturating_sub(self.first_msn));
         let spare = begun <= queue.media(unit.dts).as_secs() + SEGMENTS_AHEAD_MAX;
         let Some(Cut { start, forced, keyed }) = queue.cut(unit, &current, self.lengths(), spare) else { return false };
+        let forced = forced || beside && self.queues[self.leader()].video;
         let (track, video, frame, shown) = (queue.id, queue.video, queue.frame(), queue.shown(unit));
         if start < queue.media(unit.dts) {
             // What is missing may have been a keyframe.
@@ -444,7 +449,9 @@ impl Cutter {
         let Some(segment) = self.segment(self.queues[track].msn) else { return false };
         let queue = &mut self.queues[track];
         queue.msn = segment.msn.saturating_add(1);
-        queue.begun = next.map_or(at, |next| queue.media(next).min(at));
+        // A track without a next unit may end a frame before.
+        let ends = next.map_or(at.saturating_sub(queue.frame().min(HOLE_MIN)), |next| queue.media(next).min(at));
+        queue.begun = ends.min(queue.begun + self.longest);
         self.steps.push(Step::Close { track, at, next, segment, irregular: self.irregular });
         true
     }
@@ -484,6 +491,12 @@ impl Cutter {
         queue.waiting.clear();
         (queue.input, queue.newest) = (Some(input), queue.newest.max(segment.start));
         (fresh, std::mem::take(&mut self.steps))
+    }
+
+    /// Notes that a track that has just joined begins at `at`.
+    pub(super) fn begun_at(&mut self, track: usize, at: Duration) {
+        let queue = &mut self.queues[track];
+        queue.begun = queue.begun.min(at);
     }
 
     /// Returns whether a track shows pictures of another push than the one that leads: it goes on with a keyframe only.

@@ -503,6 +503,7 @@ impl Presentation {
         if fresh {
             let latest = muxer.track().timescale.ticks(segment.start) + muxer.frame();
             muxer.restart(muxer.ticks(first.dts).map_or(latest, |ticks| ticks.min(latest)));
+            self.cutter.begun_at(track, muxer.numbered());
         }
         let id = muxer.track().id;
         let begins = muxer.ticks(first.shown()).map_or(segment.start, |ticks| muxer.media(ticks));

@@ -12,7 +12,7 @@ use super::plan::{FRAME_RATE_MIN, FRAME_RATE_UNKNOWN, PART_SHARE_MIN, frame_dura
 use super::publishers::Source;
 use super::step::TrackEnd;
 use super::timeline::{Placed, TrackClock, UnitTiming};
-use super::unit::{InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
+use super::unit::{HOLE_MIN, InputUnit, PeriodStart, REORDER_MAX, SegmentStart, Stamp, TrackUnit};
 use crate::cmaf::{self, EventMessage, ProducerReferenceTime, Sample};
 use crate::codec::codec::Codec;
 use crate::codec::{ac3, opus};
@@ -25,8 +25,6 @@ use crate::model::{Flags, Init, PartHeader, PartId, Record, Track, TrackId, Trac
 
 /// The least step of PROGRAM-DATE-TIME from segment to segment: its text has milliseconds.
 const DATE_TIME_STEP_MIN: Duration = Duration::from_millis(1);
-/// If a track stops, and others go on for longer than this, the rest of its segment is listed without units.
-const HOLE_MIN: Duration = Duration::from_millis(100);
 /// With an input clock of milliseconds, a segment ends this much later than the count of its frames says. Otherwise its
 /// last unit would sometimes be a part of its own.
 const GRID_SLACK: Duration = Duration::from_millis(2);

@@ -10,6 +10,8 @@ use crate::model::{Epoch, InputClock, InputTrack, Msn};
 
 /// The longest reordering that PROGRAM-DATE-TIME believes: H.264 reorders 16 frames at most, which are 0.67 s at 24 fps.
 pub(super) const REORDER_MAX: Duration = Duration::from_secs(1);
+/// If a track stops, and others go on for longer than this, the rest of its segment is listed without units.
+pub(super) const HOLE_MIN: Duration = Duration::from_millis(100);
 
 /// An access unit as the input sent it.
 #[derive(Clone, Debug)]

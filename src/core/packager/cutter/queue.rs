@@ -94,15 +94,20 @@ impl Queue {
         self.media(unit.shown()).min(self.media(unit.dts) + REORDER_MAX)
     }
 
+    /// Returns whether its segment would last longer than `longest` with a unit.
+    pub(super) fn overflows(&self, unit: &TrackUnit, longest: Duration) -> bool {
+        self.media(unit.dts).saturating_sub(self.begun) + self.frame() > longest
+    }
+
     /// Returns whether a unit belongs behind the start of `next`, or else its segment would last longer than `longest`.
     pub(super) fn crosses(&self, unit: &TrackUnit, next: &SegmentStart, longest: Duration) -> bool {
         let (at, half) = (self.media(unit.dts), (self.frame() / 2).min(BEFORE_CUT_MAX));
-        let late = at.saturating_sub(self.begun) + self.frame() > longest;
-        late || match self.video && next.keyed {
-            // Each is cut at its own keyframe.
-            true => unit.keyframe && self.shown(unit) + half >= next.shown,
-            false => at + half >= next.start,
-        }
+        self.overflows(unit, longest)
+            || match self.video && next.keyed {
+                // Each is cut at its own keyframe.
+                true => unit.keyframe && self.shown(unit) + half >= next.shown,
+                false => at + half >= next.start,
+            }
     }
 
     /// Returns the age of a segment at which it is cut at the latest, one frame before it gets too long
@@ -132,7 +137,9 @@ impl Queue {
     pub(super) fn cut(&self, unit: &TrackUnit, current: &SegmentStart, lengths: Lengths, spare: bool) -> Option<Cut> {
         let (at, frame, shown) = (self.media(unit.dts), self.frame(), self.shown(unit));
         let latest = self.latest_cut(lengths.longest);
-        let age = at.saturating_sub(current.start);
+        // The track may have begun it a little before the cut.
+        let begun = if self.msn == current.msn { current.start.min(self.begun) } else { current.start };
+        let age = at.saturating_sub(begun);
         // From keyframe to keyframe as they are shown, a GOP is a whole number of frames: an open one is decoded in less
         // after a closed one.
         let full = match self.video {
@@ -145,15 +152,15 @@ impl Queue {
             age + interval <= latest
         });
         let last = self.video && spare && (current.forced || !next_in_time);
-        let may_begin = age > Duration::ZERO && (unit.keyframe || !self.video);
+        let may_begin = at > current.start && (unit.keyframe || !self.video);
         match () {
             // A hole: no unit is there to cut at. The caller comes again for the next one.
             () if age > latest + frame => {
                 let forced = self.video && !unit.keyframe;
-                Some(Cut { start: current.start + latest, forced, keyed: false })
+                Some(Cut { start: current.start.max(begun + latest), forced, keyed: false })
             }
             () if may_begin && (full || last) => Some(Cut { start: at, forced: false, keyed: self.video }),
-            () if age >= latest => Some(Cut { start: at, forced: self.video, keyed: false }),
+            () if age >= latest && at > current.start => Some(Cut { start: at, forced: self.video, keyed: false }),
             () => None,
         }
     }

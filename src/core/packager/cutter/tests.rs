@@ -286,3 +286,59 @@ fn a_push_that_was_misaligned_at_a_flush_may_begin_the_next_period() {
     cutter.begin(Duration::from_secs(3), Duration::from_secs(3), 1, false);
     assert_eq!(cutter.poll_lost(), None);
 }
+
+/// Takes all steps of what has come; `all`: before a flush.
+fn run(cutter: &mut Cutter, all: bool) -> Vec<Step> {
+    let mut out = Vec::new();
+    loop {
+        let steps = cutter.advance(all);
+        let cut = matches!(steps.last(), Some(Step::Began(_)));
+        out.extend(steps);
+        if !cut {
+            return out;
+        }
+    }
+}
+
+/// The segments of a track, from their first unit to the end of their last one, of `frame` ms.
+fn lengths(steps: &[Step], of: usize, frame: u64) -> Vec<u64> {
+    let mut segments = std::collections::BTreeMap::<Msn, (u64, u64)>::new();
+    for step in steps {
+        if let Step::Place { track, unit, segment, .. } = step
+            && *track == of
+        {
+            segments.entry(segment.msn).or_insert((unit.dts, 0)).1 = unit.dts + frame;
+        }
+    }
+    segments.into_values().map(|(start, end)| end - start).collect()
+}
+
+#[test]
+fn sound_ahead_at_the_end_gets_a_segment_of_its_own() {
+    let mut cutter = cutter(&[HIGH, SOUND]);
+    (0..=2_400).step_by(40).for_each(|dts| cutter.place(0, unit(dts, dts == 0)));
+    (0..=2_640).step_by(20).for_each(|dts| cutter.place(1, unit(dts, true)));
+    let steps = run(&mut cutter, true);
+    assert_eq!((lengths(&steps, 0, 40), lengths(&steps, 1, 20)), (vec![2_440], vec![2_480, 180]));
+    assert!(!cutter.irregular, "no picture is left for the second one");
+}
+
+#[test]
+fn a_rendition_that_began_before_the_cut_gets_no_segment_that_is_too_long() {
+    let mut cutter = cutter(&[HIGH, LOW]);
+    cutter.set_frame(1, 150);
+    let mut steps = Vec::new();
+    for dts in (0..=6_000).step_by(10) {
+        let (high, low) = (dts % 40 == 0, dts % 150 == 0);
+        if high {
+            cutter.place(0, unit(dts, dts == 0 || dts == 2_000));
+        }
+        if low {
+            cutter.place(1, unit(dts, dts == 1_950));
+        }
+        steps.extend(run(&mut cutter, false));
+    }
+    assert!(lengths(&steps, 1, 150).iter().all(|&ms| ms < 2_500), "{:?}", lengths(&steps, 1, 150));
+    assert!(lengths(&steps, 0, 40).iter().all(|&ms| ms < 2_500), "{:?}", lengths(&steps, 0, 40));
+    assert!(cutter.irregular);
+}

@@ -531,3 +531,17 @@ fn a_picture_that_comes_after_seconds_ends_no_segment_late() {
     check_invariants(&bench.outputs);
     assert!(bench.segments(0).iter().all(|segment| segment.1 <= 2_570), "{:?}", bench.segments(0));
 }
+
+#[test]
+fn sound_that_is_ahead_at_the_end_makes_no_segment_too_long() {
+    let mut bench = Bench::new(Settings { segment: Some(Duration::from_secs(2)), ..settings() });
+    bench.attach_av(1);
+    // No keyframe comes at 4 s, and the last picture just before the segment would be cut by force.
+    let pictures =
+        frames(134, 30.0, 60, false).into_iter().map(|unit| AccessUnit { keyframe: unit.dts <= 2_000, ..unit });
+    let units = mux(&[pictures.collect(), sounds(218)]);
+    bench.play(&units, 0);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    assert_eq!((bench.heard(0), bench.heard(1)), (payloads(&units, VIDEO), payloads(&units, AUDIO)));
+}
