@@ -1,7 +1,7 @@
 //! The headers of codecs: what describes a track, and whether an access unit is a random access point.
 //!
 //! [`codec`] has all codecs of pictures and sound as one type; each codec's own file reads its headers. [`id3`] and [`scte35`]
-//! are the timed metadata. [`nal`] brings access units of H.264 and H.265
+//! are the timed metadata. `nal` brings access units of H.264 and H.265
 //! into the form of samples. A parser takes bytes from outside: it returns what it read, or an error, and never panics.
 
 pub mod aac;

@@ -260,8 +260,9 @@ impl Packager {
     }
 
     /// Takes a unit whose timestamp is believed.
-    fn stamped_unit(&mut self, clocks: Clocks, unit: InputUnit) {
+    fn stamped_unit(&mut self, clocks: Clocks, mut unit: InputUnit) {
         let input = unit.track;
+        self.publishers.lower(std::slice::from_mut(&mut unit), false);
         if self.publishers.source(input).is_some_and(|source| source.ignored) {
             return;
         }
@@ -357,6 +358,7 @@ impl Packager {
     }
 
     fn begin(&mut self, clocks: Clocks, lead: PushId) {
+        self.publishers.lower(self.preroll.units_mut(), true);
         let (aligned, dropped) = align(&mut self.preroll, lead, &self.publishers);
         self.outputs.extend(dropped.into_iter().map(Output::Diagnostic));
         let Some(aligned) = aligned else {

@@ -98,6 +98,11 @@ impl Preroll {
         (units, std::mem::take(&mut self.need_keyframe))
     }
 
+    /// Returns the units, to repair their timestamps.
+    pub(super) fn units_mut(&mut self) -> &mut [InputUnit] {
+        &mut self.units
+    }
+
     fn of(&self, track: InputTrack) -> impl Iterator<Item = &InputUnit> {
         self.units.iter().filter(move |unit| unit.track == track)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::diagnostic::{Refusal, Unusable};
-use super::unit::InputUnit;
+use super::unit::{InputUnit, REORDER_MAX};
 use crate::codec::codec::{Codec, CodecError};
 use crate::model::id::is_language;
 use crate::model::input_clock::unwrap;
@@ -42,6 +42,8 @@ pub(super) struct Source {
     last: Option<i64>,
     /// The presentation has no place for it.
     pub ignored: bool,
+    /// The ticks by which its units were shown before they are decoded, at most.
+    early: i64,
 }
 
 /// The effect of a track's headers.
@@ -113,7 +115,7 @@ impl Publishers {
             None if full => Configured::Ignored,
             None => {
                 let language = self.languages.get(&track).cloned();
-                self.sources.insert(track, Source { codec, language, last: None, ignored: false });
+                self.sources.insert(track, Source { codec, language, last: None, ignored: false, early: 0 });
                 Configured::New
             }
         }
@@ -148,12 +150,30 @@ impl Publishers {
             track,
             dts,
             shifted: 0,
+            lowered: 0,
             composition_offset: unit.composition_offset,
             keyframe: keyframe || !source.codec.is_video(),
             data,
             arrived: clocks.wall,
             now: clocks.now,
         })
+    }
+
+    /// Lowers the decode times of units, so that none is shown before it is decoded, as NVENC and QSV send some: players move
+    /// such pictures against the sound. `learn`: these units say by how much; else the last ones that did. At most
+    /// [`REORDER_MAX`].
+    pub(super) fn lower(&mut self, units: &mut [InputUnit], learn: bool) {
+        if learn {
+            for unit in units.iter() {
+                let most = self.get(unit.track.push()).map_or(0, |publisher| publisher.clock.scale.ticks(REORDER_MAX));
+                let Some(source) = self.sources.get_mut(&unit.track) else { continue };
+                let early = unit.dts.saturating_add(unit.lowered).saturating_sub(unit.shown());
+                source.early = source.early.max(early.min(i64::try_from(most).unwrap_or(i64::MAX)));
+            }
+        }
+        for unit in units {
+            unit.lower(self.sources.get(&unit.track).map_or(0, |source| source.early));
+        }
     }
 
     pub(super) fn get(&self, push: PushId) -> Option<&Publisher> {
@@ -251,6 +271,7 @@ pub(super) mod tests {
             track,
             dts,
             shifted: 0,
+            lowered: 0,
             composition_offset: 0,
             keyframe,
             data: Bytes::from(dts.to_string()),

@@ -21,6 +21,8 @@ pub(super) struct InputUnit {
     pub dts: i64,
     /// The ticks that were subtracted from `dts` to align its track with the others.
     pub shifted: i64,
+    /// The ticks by which `dts` was lowered; see [`Publishers::lower`](super::publishers::Publishers::lower).
+    pub lowered: i64,
     pub composition_offset: i32,
     pub keyframe: bool,
     pub data: Bytes,
@@ -29,6 +31,15 @@ pub(super) struct InputUnit {
 }
 
 impl InputUnit {
+    /// Lowers the decode time by `ticks` in all, and keeps the presentation time.
+    pub(super) fn lower(&mut self, ticks: i64) {
+        let more = ticks.saturating_sub(self.lowered);
+        let offset = i64::from(self.composition_offset).saturating_add(more);
+        if let Ok(offset) = i32::try_from(offset) {
+            (self.dts, self.composition_offset, self.lowered) = (self.dts.saturating_sub(more), offset, ticks);
+        }
+    }
+
     /// Returns the presentation time, in ticks of the input clock.
     pub(super) fn shown(&self) -> i64 {
         self.dts.saturating_add(self.composition_offset.into())
@@ -138,6 +149,7 @@ mod tests {
             track: InputTrack(0),
             dts,
             shifted: 0,
+            lowered: 0,
             composition_offset,
             keyframe: true,
             data: Bytes::new(),
@@ -157,6 +169,17 @@ mod tests {
         // An absurd composition offset counts as a second.
         check(3_000, 60_000, 7_000);
         check(0, 0, 10_000);
+    }
+
+    #[test]
+    fn a_lowered_unit_is_shown_when_it_was() {
+        let mut lowered = unit(100, -30);
+        lowered.lower(40);
+        assert_eq!((lowered.dts, lowered.composition_offset, lowered.shown()), (60, 10, 70));
+        lowered.lower(50);
+        assert_eq!((lowered.dts, lowered.composition_offset), (50, 20), "in all");
+        lowered.lower(0);
+        assert_eq!((lowered.dts, lowered.composition_offset), (100, -30));
     }
 
     #[test]
