@@ -155,7 +155,7 @@ impl Queue {
         let may_begin = at > current.start && (unit.keyframe || !self.video);
         match () {
             // A hole: no unit is there to cut at. The caller comes again for the next one.
-            () if age > latest + frame => {
+            () if age > latest + frame + ROUNDING => {
                 let forced = self.video && !unit.keyframe;
                 Some(Cut { start: current.start.max(begun + latest), forced, keyed: false })
             }
