@@ -31,14 +31,17 @@ impl PublishTarget {
     pub(super) fn parse(path: &str, query: Option<String>) -> Result<PublishTarget, String> {
         let mut segments = path.split('/').filter(|segment| !segment.is_empty() && *segment != INSTANCE);
         // Behind a sign that no name has there may be a key, which isn't told.
-        let said = path.trim_matches('/').split(KEY_SIGNS).next().unwrap_or_default();
-        let said: String = said.chars().take(SAID_MAX).collect();
+        let told = |text: &str| text.split(KEY_SIGNS).next().unwrap_or_default().chars().take(SAID_MAX).collect();
+        let said: String = told(path.trim_matches('/'));
         let refused = |why: &dyn fmt::Display| format!("{said:?}: {why}");
         let stream = StreamName::parse(segments.next().unwrap_or_default()).map_err(|error| refused(&error))?;
         let rendition = segments.next().map(Rendition::parse).transpose().map_err(|error| refused(&error))?;
         match segments.next() {
             None => Ok(PublishTarget { stream, rendition, query }),
-            Some(more) => Err(refused(&format_args!("the path has one segment too many: {more:?}"))),
+            Some(more) => {
+                let more: String = told(more);
+                Err(refused(&format_args!("the path has one segment too many: {more:?}")))
+            }
         }
     }
 }
@@ -65,12 +68,15 @@ mod tests {
         let refused = |path: &str, why: &str| assert_eq!(PublishTarget::parse(path, None).expect_err(path), why);
         refused("/", "\"\": a stream name has 1 to 64 characters, this one has 0");
         refused("a/b/c", "\"a/b/c\": the path has one segment too many: \"c\"");
+        refused("a/b/c,key=SECRET", "\"a/b/c\": the path has one segment too many: \"c\"");
         refused(
             "my cam",
             "\"my cam\": a stream name is made of A-Z, a-z, 0-9, '_' and '-'; this one has ' ' at byte 2",
         );
-        let long = PublishTarget::parse(&"x".repeat(60_000), None).expect_err("too long");
-        assert!(long.len() < 200, "{long}");
+        for path in ["x".repeat(60_000), format!("a/b/{}", "x".repeat(60_000))] {
+            let long = PublishTarget::parse(&path, None).expect_err("too long");
+            assert!(long.len() < 250, "{long}");
+        }
     }
 
     #[test]
