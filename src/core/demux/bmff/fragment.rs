@@ -69,9 +69,9 @@ fn traf(
             .map_err(|_| tfdt.invalid("a time above 2^63"))?,
         None => end,
     };
-    // Sound is counted by its frames: some muxers state times that are a frame off.
+    // Sound is counted by its frames: some muxers state times that are a frame off. The first one begins where it says.
     let drift = track.timescale.duration(time.abs_diff(end));
-    if track.handler == Handler::Audio && drift <= AUDIO_DRIFT_MAX {
+    if track.handler == Handler::Audio && end > 0 && drift <= AUDIO_DRIFT_MAX {
         time = end;
     }
     let mut at = base;

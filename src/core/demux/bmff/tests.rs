@@ -204,6 +204,11 @@ fn sound_is_counted_where_its_times_are_a_frame_off() {
     });
     let expect: Vec<u64> = (0..8).chain(55..59).map(|n| n * 1_024 * 90_000 / 48_000).collect();
     assert_eq!(times.collect::<Vec<_>>(), expect);
+    // Sound that begins a frame after the pictures stays beside them.
+    let (out, _) = read([], &[&cmaf::init(&aac(), scale)[..], &fragment(1_024, 0)].concat());
+    let first =
+        out.iter().find_map(|output| if let Output::Unit { unit, .. } = output { Some(unit.dts) } else { None });
+    assert_eq!(first, Some(1_920));
 }
 
 #[test]
