@@ -82,14 +82,17 @@ impl AudioFill {
         out
     }
 
-    /// Notes a unit at `at` that the encoder has sent, while the newest unit of all was at `newest`. Returns whether silence
-    /// went before it.
-    pub(super) fn heard(&mut self, track: usize, at: Duration, newest: Duration) -> bool {
+    /// Notes a unit at `at` that the encoder has sent, while the newest unit of all was at `newest`.
+    pub(super) fn heard(&mut self, track: usize, at: Duration, newest: Duration) {
         let lag = self.track(track);
         let now = newest.saturating_sub(at).min(LAG_MAX);
         lag.usual = if now > lag.usual { now } else { lag.usual - (lag.usual - now) / LAG_SHARE };
         lag.heard = lag.heard.max(at);
-        std::mem::take(&mut lag.silent)
+    }
+
+    /// Notes that a unit of the encoder takes its place. Returns whether silence went before it.
+    pub(super) fn returned(&mut self, track: usize) -> bool {
+        std::mem::take(&mut self.track(track).silent)
     }
 
     /// Returns where the encoder's newest unit of a track begins.
@@ -150,6 +153,7 @@ mod tests {
         assert_eq!(fill.due(0, ms(1_440), ms(1_580)), Some((ms(1_480), false)));
         assert_eq!(fill.newest(0), Some(ms(1_000)));
         fill.heard(0, ms(1_580), ms(1_580));
+        assert!(fill.returned(0) && !fill.returned(0));
         assert_eq!(fill.due(0, ms(1_600), ms(2_000)), None);
     }
 

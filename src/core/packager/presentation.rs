@@ -369,10 +369,11 @@ impl Presentation {
         {
             let (at, missing, id) = (muxer.media(ticks), muxer.missing(unit.dts), muxer.track().id);
             let behind = self.cutter.newest_of(track).saturating_sub(at);
-            let silent = self.audio_fill.heard(track, at, self.cutter.newest());
+            self.audio_fill.heard(track, at, self.cutter.newest());
             if missing < 0 {
                 return vec![Output::Diagnostic(Diagnostic::Late { track: id, behind })];
             }
+            let silent = self.audio_fill.returned(track);
             let units = missing.unsigned_abs();
             out.extend(audio_fill::be_silent(
                 &mut self.tracks[track],

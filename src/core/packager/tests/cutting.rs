@@ -381,6 +381,25 @@ fn sound_that_stops_is_silent_until_it_returns_in_sync() {
     }
 }
 
+#[test]
+fn sound_that_returns_seconds_late_is_told_of_once() {
+    let late = |unit: &AccessUnit| if unit.track == AUDIO && unit.dts >= 5_000 { 6_000 } else { 0 };
+    let mut units: Vec<(u64, AccessUnit)> =
+        programme(60).into_iter().map(|unit| (unit.dts + late(&unit), unit)).collect();
+    units.sort_by_key(|(at, _)| *at);
+    let mut bench = Bench::new(settings());
+    bench.attach_av(1);
+    let start = bench.now_ms;
+    for (at, unit) in units.into_iter().filter(|(at, _)| *at < 60_000) {
+        bench.wait_until(start + at);
+        bench.send(Input::Unit(unit));
+    }
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    let told = bench.notices("silence_filled");
+    assert!(told <= 2, "{told}");
+}
+
 /// The number of the first unit of a part, by its text.
 fn bench_samples(bench: &Bench, header: &PartHeader, body: &Bytes) -> u64 {
     let first = samples(bench.record(), header, body).swap_remove(0);
