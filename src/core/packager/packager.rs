@@ -263,7 +263,8 @@ impl Packager {
     fn stamped_unit(&mut self, clocks: Clocks, mut unit: InputUnit) {
         let input = unit.track;
         self.publishers.lower(std::slice::from_mut(&mut unit), false);
-        if self.publishers.source(input).is_some_and(|source| source.ignored) {
+        // A unit that was held may be of a push that was refused meanwhile.
+        if self.publishers.source(input).is_none_or(|source| source.ignored) {
             return;
         }
         if let Some(joiner) = self.renditions.joiner_of(input) {
