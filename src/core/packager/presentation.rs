@@ -22,8 +22,9 @@ use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Epoch, InputClock, InputTrack, Msn, PushId, Record, Rendition, Resume};
 
-/// Sound that lags this far behind the pictures is taken from another push. It is less than the cutter's patience.
-const SOUND_SILENT_MAX: Duration = Duration::from_millis(700);
+/// Sound that lags this far behind the pictures is taken from another push. It is less than the cutter's patience, and than
+/// the time after which silence takes the place of sound: sound that another push has is better.
+const SOUND_SILENT_MAX: Duration = Duration::from_millis(400);
 
 /// The outcome for a keyframe that would lead.
 #[derive(Debug)]

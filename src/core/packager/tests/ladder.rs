@@ -250,6 +250,21 @@ fn a_unit_that_was_held_of_a_refused_push_is_dropped() {
 }
 
 #[test]
+fn sound_of_a_push_that_stalls_goes_on_with_that_of_another() {
+    let mut bench = Bench::new(settings());
+    bench.rendition(HIGH, "720p", 1, true);
+    bench.rendition(LOW, "360p", 1, true);
+    let (mut high, low) = (rendition(HIGH, "h", programme(12)), rendition(LOW, "l", programme(12)));
+    high.retain(|unit| unit.dts < 7_000);
+    bench.run(10_000, vec![script(high, 0), script(low, 0)]);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    let sound = |data: &Bytes| data.slice(2..);
+    let heard: Vec<Bytes> = bench.units(2).iter().map(sound).collect();
+    assert_eq!((heard, bench.notices("silence_filled")), (payloads(&programme(12), AUDIO), 0));
+}
+
+#[test]
 fn one_that_comes_late_is_appended_at_a_segments_start() {
     let mut bench = Bench::new(settings());
     bench.rendition(HIGH, "720p", 1, true);
