@@ -59,6 +59,10 @@ struct Push {
     bit_rate: BitRate,
 }
 
+/// What may come with every frame of a track, and is logged for operators once: the reason why a unit can't be published, or
+/// a timestamp that is off.
+type Warned = (InputTrack, Option<Unusable>);
+
 pub(super) struct Publication {
     stream: StreamName,
     commands: mpsc::UnboundedReceiver<PublicationCommand>,
@@ -67,8 +71,8 @@ pub(super) struct Publication {
     packager: Option<Box<dyn Packaging>>,
     /// One push for each rendition.
     pushes: BTreeMap<PushId, Push>,
-    /// The units of pushes that can't be published and were logged as such.
-    warned: BTreeSet<(InputTrack, Unusable)>,
+    /// What was logged of the units of pushes: why they can't be published, or that a timestamp was off.
+    warned: BTreeSet<Warned>,
     /// The push that is polled first for the next input.
     turn: PushId,
     /// The newest epoch that was claimed here.
@@ -247,15 +251,16 @@ impl Publication {
 }
 
 /// Returns at which level a diagnostic is logged. What may come with every frame is for developers; the first of units
-/// that can't be published, for each track and reason, is for operators.
-fn level(diagnostic: &Diagnostic, warned: &mut BTreeSet<(InputTrack, Unusable)>) -> Level {
+/// that can't be published, for each track and reason, is for operators, and the first timestamp of a track that is off.
+fn level(diagnostic: &Diagnostic, warned: &mut BTreeSet<Warned>) -> Level {
     match diagnostic {
         Diagnostic::ShortPart { .. }
         | Diagnostic::Nudged { .. }
         | Diagnostic::Late { .. }
         | Diagnostic::GapSegment { .. }
         | Diagnostic::DateTimeStep { .. } => Level::DEBUG,
-        Diagnostic::Unusable { track, why, .. } if !warned.insert((*track, *why)) => Level::DEBUG,
+        Diagnostic::Unusable { track, why, .. } if !warned.insert((*track, Some(*why))) => Level::DEBUG,
+        Diagnostic::Outlier { track, .. } if !warned.insert((*track, None)) => Level::DEBUG,
         Diagnostic::PresentationBegan { .. }
         | Diagnostic::PeriodBegan { .. }
         | Diagnostic::PresentationEnded { .. }
@@ -305,10 +310,12 @@ fn of_push(id: PushId, input: Input) -> Input {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn units_that_can_not_be_published_are_warned_of_once() {
+    fn what_may_come_with_every_frame_is_warned_of_once() {
         let mut warned = BTreeSet::new();
         let mut check = |track: u8, why, expect| {
             let diagnostic = Diagnostic::Unusable { track: InputTrack(track), units: 1, why };
@@ -319,5 +326,7 @@ mod tests {
         check(1, Unusable::NoConfig, Level::WARN);
         check(0, Unusable::TooLong, Level::WARN);
         assert_eq!(level(&Diagnostic::Silence, &mut warned), Level::WARN);
+        let off = Diagnostic::Outlier { track: InputTrack(0), by: Duration::from_millis(300) };
+        assert_eq!([level(&off, &mut warned), level(&off, &mut warned)], [Level::WARN, Level::DEBUG]);
     }
 }
