@@ -129,7 +129,8 @@ impl NalTrack {
         let is_hevc = self.is_hevc();
         let of = |kind: u8| {
             let units = nals.units.iter().filter(move |unit| kind_of(is_hevc, nals.data[unit.start]) == kind);
-            units.map(|unit| nals.data.slice(unit.clone()))
+            // A slice would keep the whole access unit in memory.
+            units.map(|unit| Bytes::copy_from_slice(&nals.data[unit.clone()]))
         };
         match &mut self.sets {
             ParameterSets::Avc(sets) => sets.take(of(avc::NAL_SPS), of(avc::NAL_PPS)),

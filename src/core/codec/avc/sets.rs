@@ -27,7 +27,7 @@ impl AvcSets {
         pps: impl IntoIterator<Item = Bytes>,
     ) -> Result<(), &'static str> {
         // 7.3.2.1.1: profile, constraints and level come before the id.
-        let by_id = |set: Bytes, at: usize| Some((exp_golomb(set.get(at..)?)?, set));
+        let by_id = |set: Bytes, at: usize| Some((exp_golomb(set.get(at..)?)?, set)).filter(|(_, set)| fits(set));
         let sps = sps.into_iter().filter_map(|set| by_id(set, 4)).collect();
         let pps = pps.into_iter().filter_map(|set| by_id(set, 1)).collect();
         renew((&mut self.sps, &mut self.pps), sps, pps);
@@ -44,8 +44,7 @@ impl AvcSets {
     pub(crate) fn record(&self) -> Option<Bytes> {
         let first = self.sps.values().next()?;
         let &[_, profile, constraints, level, ..] = &first[..] else { return None };
-        let too_long = |set: &Bytes| set.len() > usize::from(u16::MAX);
-        if self.pps.is_empty() || self.sps.values().chain(self.pps.values()).any(too_long) {
+        if self.pps.is_empty() {
             return None;
         }
         let sets = |sets: &BTreeMap<u32, Bytes>| sets.values().map(|set| set.to_vec()).collect();
@@ -82,6 +81,11 @@ fn extension(sps: &[u8]) -> Option<AvccExt> {
 }
 
 type ById = BTreeMap<u32, Bytes>;
+
+/// Returns whether a record has room for a parameter set. Longer ones aren't kept.
+pub(crate) fn fits(set: &Bytes) -> bool {
+    set.len() <= usize::from(u16::MAX)
+}
 
 /// Puts sets that came in band in the place of those in force. New SPS replace all sets; sets that are repeated replace none.
 pub(crate) fn renew((old_sps, old_pps): (&mut ById, &mut ById), sps: ById, pps: ById) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Hevc;
 use super::sps::Sps;
-use crate::codec::avc::sets::{exp_golomb, renew};
+use crate::codec::avc::sets::{exp_golomb, fits, renew};
 
 /// The most PPS (H.265, 7.4.3).
 const PPS_MAX: u32 = 64;
@@ -28,9 +28,9 @@ impl HevcSets {
         pps: impl IntoIterator<Item = Bytes>,
     ) {
         // 7.3.2.1: vps_video_parameter_set_id:4 behind the header; 7.3.2.3: pps_pic_parameter_set_id.
-        let vps = vps.into_iter().filter_map(|set| Some((u32::from(set.get(2)? >> 4), set)));
-        let sps = sps.into_iter().filter_map(|set| Some((Sps::parse(&set).ok()?.id, set))).collect();
-        let pps = pps.into_iter().filter_map(|set| Some((exp_golomb(set.get(2..)?)?, set)));
+        let vps = vps.into_iter().filter(fits).filter_map(|set| Some((u32::from(set.get(2)? >> 4), set)));
+        let sps = sps.into_iter().filter(fits).filter_map(|set| Some((Sps::parse(&set).ok()?.id, set))).collect();
+        let pps = pps.into_iter().filter(fits).filter_map(|set| Some((exp_golomb(set.get(2..)?)?, set)));
         let pps = pps.filter(|(id, _)| *id < PPS_MAX).collect();
         self.vps.extend(vps);
         renew((&mut self.sps, &mut self.pps), sps, pps);

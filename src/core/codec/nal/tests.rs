@@ -46,6 +46,20 @@ fn an_access_unit_of_lengths_is_passed_on_as_it_is() {
 }
 
 #[test]
+fn sets_keep_no_access_unit_in_memory() {
+    for (known, sets, [idr, ..]) in tracks() {
+        let mut track = if known.is_hevc() { NalTrack::hevc() } else { NalTrack::avc() };
+        let units: Vec<&[u8]> = sets.iter().map(Vec::as_slice).chain([idr]).collect();
+        let unit = lengths(&units);
+        let (config, sample) = track.access_unit(&unit, true).expect("whole");
+        assert_eq!((config.is_some(), sample), (true, lengths(&[idr])));
+        assert!(unit.is_unique());
+        let long = [&sets[0][..], &[1; 1 << 16]].concat();
+        assert_eq!(track.access_unit(&lengths(&[&long, idr]), true), Ok((None, lengths(&[idr]))), "no set");
+    }
+}
+
+#[test]
 fn start_codes_become_lengths() {
     for (mut track, _, [idr, more, _, sei]) in tracks() {
         let expect = lengths(&[sei, idr, more]);
