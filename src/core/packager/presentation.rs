@@ -22,8 +22,7 @@ use crate::codec::codec::Codec;
 use crate::model::time::{Timescale, UnixTime};
 use crate::model::{Epoch, InputClock, InputTrack, Msn, PushId, Record, Rendition, Resume};
 
-/// Sound that lags this far behind the pictures is taken from another push. It is less than the cutter's patience, and than
-/// the time after which silence takes the place of sound: sound that another push has is better.
+/// Sound that lags this far behind the pictures is taken from another push, before the cutter's patience ends or silence begins.
 const SOUND_SILENT_MAX: Duration = Duration::from_millis(400);
 
 /// The outcome for a keyframe that would lead.
@@ -358,11 +357,8 @@ impl Presentation {
         let muxer = &mut self.tracks[track];
         if muxer.ticks(unit.dts).is_some_and(|ticks| muxer.media(ticks) > newest + HOLE_MAX) {
             // All tracks would be filled with gaps up to this unit.
-            return vec![Output::Diagnostic(Diagnostic::Unusable {
-                track: unit.track,
-                units: 1,
-                why: Unusable::Jumped,
-            })];
+            let (track, why) = (unit.track, Unusable::Jumped);
+            return vec![Output::Diagnostic(Diagnostic::Unusable { track, units: 1, why })];
         }
         let mut out = Vec::new();
         if !muxer.is_video()

@@ -64,46 +64,6 @@ fn ntsc_rates_keep_their_own_length() {
 }
 
 #[test]
-fn pictures_that_are_shown_before_they_are_decoded_stay_beside_the_sound() {
-    for early in [0, 40, 200] {
-        let mut bench = Bench::new(settings());
-        bench.attach_av(1);
-        let pictures = frames(300, 25.0, 50, true).into_iter();
-        let pictures: Vec<AccessUnit> = pictures
-            .map(|unit| AccessUnit {
-                composition_offset: unit.composition_offset - early,
-                dts: unit.dts + 1_000,
-                ..unit
-            })
-            .collect();
-        let sound = sounds(560).into_iter().map(|unit| AccessUnit { dts: unit.dts + 1_000, ..unit }).collect();
-        bench.play(&mux(&[pictures.clone(), sound]), 0);
-        bench.send(Input::End);
-        check_invariants(&bench.outputs);
-        let init = &bench.record().tracks[0].inits[0].bytes;
-        let (mut shown, mut offsets) = (Vec::new(), Vec::new());
-        for (header, body) in bench.parts(0).into_iter().filter(|(header, _)| !header.flags.gap) {
-            let mp4 = re_mp4::Mp4::read_bytes(&[&init[..], &body[..]].concat()).expect("an mp4 file");
-            let run = &mp4.moofs[0].trafs[0].truns[0];
-            let mut dts = header.decode_time;
-            for (cts, duration) in run.sample_cts.iter().zip(&run.sample_durations) {
-                offsets.push(*cts as i32);
-                shown.push(dts.saturating_add_signed(i64::from(*cts as i32)) / 90);
-                dts += u64::from(*duration);
-            }
-        }
-        assert!(offsets.iter().all(|offset| *offset >= 0), "{early}: {offsets:?}");
-        let first = bench.parts(1)[0].0.decode_time / 48;
-        let pushed: Vec<u64> =
-            pictures.iter().map(|unit| unit.dts.saturating_add_signed(unit.composition_offset.into())).collect();
-        let apart = |all: &[u64]| all.iter().map(|at| *at as i64 - first as i64).collect::<Vec<_>>();
-        let moved = apart(&shown)[0] - (pushed[0] as i64 - 1_000);
-        assert!(moved.abs() <= 1, "{early}: the pictures have moved by {moved} ms");
-        assert_eq!(shown.len(), pushed.len(), "{early}");
-    }
-}
-
-#[test]
 fn both_timestamps_are_kept() {
     let units = frames(240, 30.0, 60, true);
     let (bench, _) = cut(settings(), &units);

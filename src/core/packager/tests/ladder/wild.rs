@@ -1,4 +1,4 @@
-//! Pushes whose timestamps lie days from the others'.
+//! Pushes whose timestamps lie far from the others', and pushes that stall.
 
 use super::*;
 
@@ -54,4 +54,38 @@ fn a_language_that_jumps_while_it_waits_takes_nobody_with_it() {
         assert!(bench.segments(2).len() >= 2, "it goes on");
         assert_eq!((jumped(&bench), bench.notices("outlier")), (0, 1), "with {at}");
     }
+}
+
+#[test]
+fn a_unit_that_was_held_of_a_refused_push_is_dropped() {
+    let mut bench = Bench::new(settings());
+    bench.rendition(HIGH, "720p", 1, false);
+    let high = rendition(HIGH, "h", frames(600, 30.0, 60, false));
+    bench.run(10_000, vec![script(high[..180].to_vec(), 0)]);
+    bench.rendition(LOW, "360p", 1, true);
+    let sound = |dts| AccessUnit { track: of_feed(LOW, AUDIO), dts, ..sounds(1)[0].clone() };
+    let mut low = script(rendition(LOW, "l", frames(90, 30.0, 60, false)), 6_000);
+    // Its timestamps are another clock's, for which it is refused after 2 s.
+    low.extend([(7_970, Input::Unit(sound(1_970))), (7_990, Input::Unit(sound(11_000)))]);
+    bench.run(10_000, vec![script(high[180..].to_vec(), 0), low]);
+    assert!(matches!(bench.refusals()[..], [(LOW, Refusal::Apart { .. })]), "{:?}", bench.refusals());
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    let others = (bench.notices("jump"), bench.notices("track_late"), bench.notices("period_began"));
+    assert_eq!(others, (0, 0, 0));
+}
+
+#[test]
+fn sound_of_a_push_that_stalls_goes_on_with_that_of_another() {
+    let mut bench = Bench::new(settings());
+    bench.rendition(HIGH, "720p", 1, true);
+    bench.rendition(LOW, "360p", 1, true);
+    let (mut high, low) = (rendition(HIGH, "h", programme(12)), rendition(LOW, "l", programme(12)));
+    high.retain(|unit| unit.dts < 7_000);
+    bench.run(10_000, vec![script(high, 0), script(low, 0)]);
+    bench.send(Input::End);
+    check_invariants(&bench.outputs);
+    let sound = |data: &Bytes| data.slice(2..);
+    let heard: Vec<Bytes> = bench.units(2).iter().map(sound).collect();
+    assert_eq!((heard, bench.notices("silence_filled")), (payloads(&programme(12), AUDIO), 0));
 }
