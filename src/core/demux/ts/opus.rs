@@ -88,7 +88,7 @@ impl SoundDecoder for Packets {
     }
 }
 
-/// What the bytes begin with.
+/// The outcome of reading a control header and the packet behind it.
 enum Parsed {
     /// A packet of `len` bytes behind its control header.
     Packet { header_len: usize, len: usize },

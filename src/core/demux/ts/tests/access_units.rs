@@ -8,7 +8,7 @@ use crate::demux::rtp::Rtp;
 /// The duration of a picture: 25 fps.
 const FRAME: u64 = 3_600;
 
-/// How an encoder writes its pictures.
+/// The form in which an encoder writes its pictures: the codec, slices a picture, and whether access unit delimiters part them.
 #[derive(Clone, Copy, Debug)]
 struct Coding {
     h265: bool,
