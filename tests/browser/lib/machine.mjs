@@ -50,7 +50,7 @@ const TRIES = 2;
 /**
  * Runs `body`, whose processes live in real time on a machine that others share, as the test `t`. What fails fails the test at once,
  * except a `Deadline` while the machine was starved: then the body runs once more, and the second time `t` is skipped, with the
- * machine's figures. tests/it/cluster/machine.rs does the same.
+ * machine's figures. tests/it/cluster/machine.rs does the same, with one more try on a machine that had time.
  */
 export async function unlessStarved(t, body, watch = watchMachine) {
   for (let tries = 1; ; tries += 1) {
